@@ -1,0 +1,182 @@
+//! The election: who may lead, since when, and until when.
+//!
+//! It knows etcd and no process. To the supervisor it is a task that yields [`Event`]s and takes
+//! [`Command`]s: a term begins with [`Event::Elected`], every confirmed renewal moves its deadline
+//! with [`Event::Extended`], and [`Event::Lost`] says that the command has to stop now. After
+//! that, the task goes on renewing what it still can until [`Command::End`] says that the process
+//! tree is empty: nothing is given up over a living tree.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::BootInstant;
+use crate::timing::{Deadline, Timeline};
+
+/// The fencing token of a term: the create revision of the winning candidate key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(pub i64);
+
+impl std::fmt::Display for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An etcd lease id, shown in lower-case hex as etcdctl does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LeaseId(pub i64);
+
+impl std::fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// One term of leadership, as the supervisor and the command need to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Grows from term to term.
+    pub token: Token,
+    /// The lease that the candidate key is attached to.
+    pub lease: LeaseId,
+    /// The candidate key that won.
+    pub leader_key: String,
+    /// The timeline with the TTL that the server granted.
+    pub timeline: Timeline,
+    /// The SIGKILL instant that the beginning of the term has earned.
+    pub deadline: Deadline,
+    /// From the start of the campaign to the election.
+    pub waited: Duration,
+}
+
+/// What a candidate is waiting for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Others stand before us in the queue.
+    Queue {
+        /// The identity of the first in the queue, if its value is text.
+        leader: String,
+        /// How many candidates stand before us.
+        ahead: usize,
+    },
+    /// We are next, but the record of an earlier term says that its holder may still be running.
+    Record {
+        /// The token of the recorded term, if it can be read.
+        holder: Option<Token>,
+        /// When the record will have run out, if nobody renews it; `None` when it cannot be
+        /// understood and only its removal can end the wait.
+        until: Option<BootInstant>,
+    },
+}
+
+/// Why a term is over although its command may be running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The candidate key was deleted, or attached to another lease, or another holds the record.
+    KeyLost,
+    /// The lease is gone and the candidate key with it.
+    LeaseLost,
+}
+
+/// What the election needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The election's name; the queue lives under `KEY/`, the record is `KEY.term`.
+    pub key: String,
+    /// The identity, stored as the candidate key's value.
+    pub id: String,
+    /// The wanted timeline; the real one follows from the TTL that the server grants.
+    pub settings: crate::timing::Settings,
+    /// Where etcd is; tried in turn, one at a time.
+    pub endpoints: Vec<crate::etcd::Endpoint>,
+    /// The term that an ancestor of this process claimed to hold when it started us.
+    pub ancestor: Option<Ancestor>,
+}
+
+/// A term on the same key that the inherited environment speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its candidate key.
+    pub leader_key: String,
+    /// Its fencing token.
+    pub token: Token,
+}
+
+/// What the election tells the supervisor.
+#[derive(Debug)]
+pub enum Event {
+    /// The candidate key is in the queue.
+    Campaigning {
+        /// The lease of the candidacy.
+        lease: LeaseId,
+        /// The TTL that the server granted.
+        ttl: Duration,
+    },
+    /// Not elected yet; sent once for each change.
+    Waiting(Wait),
+    /// A term has begun: the command may start.
+    Elected(Term),
+    /// A renewal is confirmed.
+    Extended(Deadline),
+    /// An attempt at a renewal failed; the deadline stands and the next attempt follows.
+    RenewalFailed {
+        /// The endpoint that was tried.
+        endpoint: String,
+        /// What went wrong.
+        error: String,
+    },
+    /// The term is over: the command has to stop now.
+    Lost(Loss),
+    /// While no term runs: every endpoint was tried in vain. Sent for each round of failures.
+    Unreachable {
+        /// Whether any endpoint ever answered in this run.
+        answered_before: bool,
+        /// What went wrong at the endpoint tried last, named.
+        error: String,
+    },
+    /// Something that a person should look at; the election goes on.
+    Warning(String),
+    /// The answer to [`Command::End`] and [`Command::Leave`]: what was ours in etcd is gone.
+    Released,
+    /// The answer to [`Command::End`] and [`Command::Leave`] if etcd could not be told in time.
+    ReleaseFailed(String),
+    /// The election cannot go on, and trying again would not help. The task has ended.
+    Failed(ElectionError),
+}
+
+/// What the supervisor tells the election. Closing the channel ends the task without a word to etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The process tree is empty: give up the term's record, key and lease, then
+    /// campaign again at the tail, or end.
+    End {
+        /// Whether to stand for election again.
+        campaign_again: bool,
+    },
+    /// Leave the queue; only while no command runs.
+    Leave,
+}
+
+/// What retrying cannot heal.
+#[derive(Debug, thiserror::Error)]
+pub enum ElectionError {
+    /// etcd refuses us.
+    #[error("{0}")]
+    Refused(String),
+    /// The server raised the TTL and explicit settings no longer fit.
+    #[error("etcd raised the TTL from {} to {}: {error}", crate::timing::show(*.asked), crate::timing::show(*.granted))]
+    Timeline {
+        /// The TTL that was asked for.
+        asked: Duration,
+        /// The TTL that was granted.
+        granted: Duration,
+        /// Why the settings do not fit it.
+        error: crate::timing::TimelineError,
+    },
+    /// An ancestor of this process holds the same election.
+    #[error("this election is held by an ancestor of this process ({0}): it would wait for itself for ever")]
+    HeldByAncestor(String),
+}
