@@ -76,7 +76,9 @@ pub enum TimelineError {
     #[error("a renew interval of {} is too short: use {} or more", show(*.0), show(MIN_INTERVAL))]
     IntervalTooShort(Duration),
     /// The parts do not fit the TTL, whatever TTL etcd allows.
-    #[error("{arithmetic}: no TTL that etcd accepts is long enough, so shorten the grace period, the margin or the renew interval")]
+    #[error(
+        "{arithmetic}: no TTL that etcd accepts is long enough, so shorten the grace period, the margin or the renew interval"
+    )]
     NeverFits {
         /// The sum that does not work out.
         arithmetic: String,
@@ -92,7 +94,9 @@ pub enum TimelineError {
 }
 
 /// The instant of the SIGKILL, `s + T - M`: the only thing that the guardian's timer obeys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Deadline(pub BootInstant);
 
@@ -340,8 +344,20 @@ mod tests {
         let Err(TimelineError::DoesNotFit { smallest, .. }) = Timeline::new(&settings) else {
             panic!("a grace of 30s fits 15s");
         };
-        assert!(Timeline::new(&Settings { ttl: smallest, ..settings }).is_ok());
-        assert!(Timeline::new(&Settings { ttl: smallest - ms(1000), ..settings }).is_err());
+        assert!(
+            Timeline::new(&Settings {
+                ttl: smallest,
+                ..settings
+            })
+            .is_ok()
+        );
+        assert!(
+            Timeline::new(&Settings {
+                ttl: smallest - ms(1000),
+                ..settings
+            })
+            .is_err()
+        );
     }
 
     #[test]

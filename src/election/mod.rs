@@ -177,6 +177,8 @@ pub enum ElectionError {
         error: crate::timing::TimelineError,
     },
     /// An ancestor of this process holds the same election.
-    #[error("this election is held by an ancestor of this process ({0}): it would wait for itself for ever")]
+    #[error(
+        "this election is held by an ancestor of this process ({0}): it would wait for itself for ever"
+    )]
     HeldByAncestor(String),
 }

@@ -1,0 +1,163 @@
+//! Starting the command: fork, a clean slate, exec.
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use nix::fcntl::OFlag;
+use nix::unistd::{Pid, getpid, pipe2, setpgid};
+
+use crate::rules::Rule;
+use crate::sys::{self, Dispositions, Fork};
+
+/// What to run; known before anything is forked.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The program and its arguments, byte for byte as they were given.
+    pub argv: Vec<OsString>,
+    /// The signals that it is to ignore, as leaderrun itself was told.
+    pub dispositions: Dispositions,
+}
+
+/// A command that was forked, and whose exec may still be under way.
+#[derive(Debug)]
+pub struct Forked {
+    /// Its process id, which is its process group's as well.
+    pub pid: Pid,
+    /// Closed by the exec; if that fails, it yields the errno first.
+    pub exec_result: File,
+}
+
+/// Prefix of our own variables, none of which is inherited.
+const OURS: &[u8] = b"LEADERRUN_";
+
+/// Forks the command. Its exec is reported by [`Forked::exec_result`], so that an exec that hangs (a
+/// dead network file system) does not hang the guardian.
+///
+/// # Errors
+/// What pipe(2) or fork(2) return, `EAGAIN` for a process limit, say.
+pub fn start(spec: &Spec, added: &[(String, String)], streams: &[OwnedFd]) -> io::Result<Forked> {
+    let streams: [BorrowedFd<'_>; 3] = match streams {
+        [input, output, error] => [input.as_fd(), output.as_fd(), error.as_fd()],
+        _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
+    };
+    let argv = spec
+        .argv
+        .iter()
+        .cloned()
+        .map(c_string)
+        .collect::<io::Result<Vec<_>>>()?;
+    let environment = environment(std::env::vars_os(), added)?;
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    let guardian = getpid();
+    match sys::fork()? {
+        Fork::Parent(pid) => {
+            // Both sides do this, so that neither can be early (setpgid(2)). It fails here if the
+            // child has executed already, and has thus done it.
+            let _ = setpgid(pid, pid);
+            Ok(Forked {
+                pid,
+                exec_result: File::from(reader),
+            })
+        }
+        Fork::Child => {
+            let error = become_command(guardian, &spec.dispositions, streams, &argv, &environment);
+            let errno = error.raw_os_error().unwrap_or(nix::libc::EINVAL);
+            let _ = File::from(writer).write_all(&errno.to_ne_bytes());
+            std::process::exit(127);
+        }
+    }
+}
+
+/// Only returns if it fails.
+fn become_command(
+    guardian: Pid,
+    dispositions: &Dispositions,
+    streams: [BorrowedFd<'_>; 3],
+    argv: &[CString],
+    environment: &[CString],
+) -> io::Error {
+    let prepare = || -> io::Result<()> {
+        if !Rule::ParentDeathSignal.is_off() {
+            sys::die_with_parent(guardian)?;
+        }
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        sys::set_standard_streams(streams)?;
+        sys::restore_child_signals(dispositions);
+        Ok(())
+    };
+    match prepare() {
+        Err(e) => e,
+        Ok(()) => match sys::exec(argv, environment) {
+            Err(errno) => errno.into(),
+            Ok(never) => match never {},
+        },
+    }
+}
+
+/// Every inherited variable but ours, then `added`.
+fn environment(
+    inherited: impl Iterator<Item = (OsString, OsString)>,
+    added: &[(String, String)],
+) -> io::Result<Vec<CString>> {
+    const ETCD_LOCK: [&[u8]; 2] = [b"ETCD_LOCK_KEY", b"ETCD_LOCK_REV"];
+    let join = |name: Vec<u8>, value: Vec<u8>| [name, value].join(&b'=');
+    inherited
+        .map(|(name, value)| (name.into_vec(), value.into_vec()))
+        .filter(|(name, _)| !name.starts_with(OURS) && !ETCD_LOCK.contains(&name.as_slice()))
+        .chain(
+            added
+                .iter()
+                .map(|(n, v)| (n.clone().into_bytes(), v.clone().into_bytes())),
+        )
+        .map(|(name, value)| CString::new(join(name, value)).map_err(io::Error::from))
+        .collect()
+}
+
+fn c_string(argument: OsString) -> io::Result<CString> {
+    Ok(CString::new(argument.into_vec())?)
+}
+
+impl Forked {
+    /// What became of the exec, once [`Self::exec_result`] is readable: the errno of its failure, or
+    /// nothing if it succeeded (or the process was killed before).
+    pub fn exec_errno(mut self) -> Option<i32> {
+        let mut bytes = [0; 4];
+        self.exec_result.read_exact(&mut bytes).ok()?;
+        Some(i32::from_ne_bytes(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_variables_are_replaced_and_all_others_kept() {
+        let inherited = [
+            ("PATH", "/bin"),
+            ("LEADERRUN_TOKEN", "stale"),
+            ("LEADERRUN_ANYTHING", "x"),
+            ("ETCD_LOCK_REV", "stale"),
+            ("MY_LEADERRUN_X", "kept"),
+        ];
+        let odd = (
+            OsString::from_vec(b"ODD".to_vec()),
+            OsString::from_vec(vec![0xff, b'=', 0xfe]),
+        );
+        let inherited = inherited
+            .iter()
+            .map(|(n, v)| (OsString::from(n), OsString::from(v)))
+            .chain([odd]);
+        let got = environment(inherited, &[("LEADERRUN_TOKEN".into(), "42".into())]).unwrap();
+        let want: [&[u8]; 4] = [
+            b"PATH=/bin",
+            b"MY_LEADERRUN_X=kept",
+            b"ODD=\xff=\xfe",
+            b"LEADERRUN_TOKEN=42",
+        ];
+        assert_eq!(got.iter().map(|c| c.to_bytes()).collect::<Vec<_>>(), want);
+    }
+}

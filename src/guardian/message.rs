@@ -1,0 +1,159 @@
+//! What the supervisor and the guardian say to each other, one JSON object a message.
+//!
+//! JSON, because both ends are the same build, messages are few and small, and a stray one can be
+//! read in a trace.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::BootInstant;
+use crate::election::LeaseId;
+use crate::sys::{End, SignalNumber};
+use crate::timing::Deadline;
+
+/// Why the command is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A signal to leaderrun asked for it.
+    Signal,
+    /// The candidate key was lost.
+    KeyLost,
+    /// The lease was lost.
+    LeaseLost,
+    /// No renewal was confirmed in time.
+    RenewalTimeout,
+    /// The supervisor is gone.
+    SupervisorLost,
+    /// The guardian is gone.
+    GuardianLost,
+}
+
+impl Reason {
+    /// Whether leadership is over, so that the command's own end does not decide the exit status.
+    pub const fn is_loss(self) -> bool {
+        !matches!(self, Self::Signal)
+    }
+}
+
+/// From the supervisor to the guardian.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToGuardian {
+    /// The lease that an orphaned guardian has to give back; told before it is granted.
+    Lease(Option<LeaseId>),
+    /// Start the command. Its three standard streams come along as descriptors.
+    Start(Start),
+    /// A renewal is confirmed.
+    Extend(Deadline),
+    /// Hand a signal to the command.
+    Signal(SignalNumber),
+    /// Stop the command as planned, while renewals go on.
+    Stop {
+        /// The stop signal.
+        signal: SignalNumber,
+        /// From the stop signal to SIGKILL; no limit if `None`.
+        kill_after: Option<Duration>,
+    },
+    /// Leadership is over: stop the command within the grace that the deadline still allows.
+    Fence(Reason),
+    /// All is done and released: end.
+    Exit,
+}
+
+/// All that is known only once a term has begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Variables to add to the command's environment.
+    pub environment: Vec<(String, String)>,
+    /// The SIGKILL instant, until it is extended.
+    pub deadline: Deadline,
+    /// From the stop signal to SIGKILL.
+    pub grace: Duration,
+    /// From SIGKILL to the instant at which another may start.
+    pub margin: Duration,
+}
+
+/// From the guardian to the supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromGuardian {
+    /// The command has been executed.
+    Started {
+        /// Its process id.
+        pid: i32,
+    },
+    /// The command could not be started.
+    NotStarted {
+        /// Why, as errno(3).
+        errno: i32,
+        /// Whether it was the exec that failed, as opposed to the fork before it.
+        at_exec: bool,
+    },
+    /// The stop instant had passed already when the order to start arrived.
+    Refused,
+    /// The deadline that the timer now obeys.
+    Acknowledged(Deadline),
+    /// The stop signal has been sent because leadership is over.
+    Fencing {
+        /// Why.
+        reason: Reason,
+        /// The stop signal.
+        signal: SignalNumber,
+    },
+    /// SIGKILL has been sent to what was left of the tree.
+    Killed {
+        /// Why, if leadership was lost; a planned stop that took too long otherwise.
+        reason: Option<Reason>,
+    },
+    /// The main process of the command has ended; descendants may live on.
+    Exited(End),
+    /// Processes survive SIGKILL.
+    Stuck(Stuck),
+    /// The last descendant is gone.
+    TreeEmpty {
+        /// When that was proven.
+        at: BootInstant,
+    },
+}
+
+/// Processes that survive SIGKILL, for a message that a person can act on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// How many there are.
+    pub count: usize,
+    /// Whether some may not be signalled by us at all (another user's, as of a setuid program).
+    pub not_permitted: bool,
+    /// The first few, as `pid (name, state)`.
+    pub examples: Vec<String>,
+}
+
+/// The bytes of a message.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    serde_json::to_vec(message).expect("messages have string keys and no failing parts")
+}
+
+/// The message in `bytes`, or `None` if they are none of this build's.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_way() {
+        let start = ToGuardian::Start(Start {
+            environment: vec![("LEADERRUN_ID".into(), "a \"b\" \u{1F600}".into())],
+            deadline: Deadline(BootInstant::from_duration(Duration::from_nanos(u64::MAX))),
+            grace: Duration::from_millis(1),
+            margin: Duration::MAX,
+        });
+        assert_eq!(decode(&encode(&start)), Some(start));
+        let killed = FromGuardian::Killed {
+            reason: Some(Reason::KeyLost),
+        };
+        assert_eq!(decode(&encode(&killed)), Some(killed));
+        assert_eq!(decode::<FromGuardian>(b"{\"no\":1}"), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! The guardian's life: poll(2), one timer, the command.
+//!
+//! One thread and no library that may block: what stops and kills the command must depend on
+//! nothing but the kernel. Every turn of the loop takes in what has been said, then asks the
+//! [`Fence`] what the clock demands.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::unistd::Pid;
+
+use crate::clock::BootInstant;
+use crate::election::LeaseId;
+use crate::guardian::command::{self, Forked, Spec};
+use crate::guardian::fence::{Due, Fence, Stage};
+use crate::guardian::link::{Incoming, Link};
+use crate::guardian::message::{FromGuardian, Reason, Start, ToGuardian};
+use crate::guardian::sweep::{Sweep, signal_tree};
+use crate::rules::Rule;
+use crate::sys::{self, SeqPacket, SignalFd, SignalNumber};
+
+/// How the guardian's work has ended. The process tree is empty in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// Nothing is left to do.
+    Dismissed,
+    /// The supervisor is gone, and this lease of its is still to be given back.
+    Orphaned(LeaseId),
+}
+
+/// The guardian.
+#[derive(Debug)]
+pub struct Guardian {
+    spec: Spec,
+    stop_signal: SignalNumber,
+    link: Link,
+    timer: TimerFd,
+    children: SignalFd,
+    lease: Option<LeaseId>,
+    orphaned: bool,
+    dismissed: bool,
+    run: Option<Run>,
+}
+
+/// One run of the command, from fork to ECHILD.
+#[derive(Debug)]
+struct Run {
+    fence: Fence,
+    /// The main process, until it is reaped.
+    main: Option<Pid>,
+    /// Until the outcome of the exec is known.
+    exec: Option<Forked>,
+    /// Why it is being fenced, once it is.
+    reason: Option<Reason>,
+    sweep: Option<Sweep>,
+}
+
+/// How many messages are taken in before the clock is looked at again.
+const MESSAGES_A_TURN: usize = 64;
+
+impl Guardian {
+    /// A guardian that hears its supervisor through `socket`. The calling process must be a
+    /// subreaper and block all signals.
+    pub fn new(socket: SeqPacket, spec: Spec, stop_signal: SignalNumber) -> io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        Ok(Self {
+            spec,
+            stop_signal,
+            link: Link::new(socket),
+            timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?,
+            children: SignalFd::for_sigchld()?,
+            lease: None,
+            orphaned: false,
+            dismissed: false,
+            run: None,
+        })
+    }
+
+    /// Works until the supervisor is done or gone, and the process tree is empty.
+    pub fn live(mut self) -> io::Result<Farewell> {
+        loop {
+            self.take_in_messages();
+            self.take_in_exec();
+            self.reap();
+            self.obey_the_clock();
+            if self.run.is_none() && (self.orphaned || self.dismissed) {
+                return Ok(match self.lease {
+                    Some(lease) if !self.dismissed => Farewell::Orphaned(lease),
+                    _ => Farewell::Dismissed,
+                });
+            }
+            self.sleep()?;
+        }
+    }
+
+    fn sleep(&mut self) -> io::Result<()> {
+        match self.run.as_ref().map(Run::wake_at) {
+            None => self.timer.unset()?,
+            Some(at) => {
+                // An expiration of zero would disarm the timer; boot is long past.
+                let at = TimeSpec::from(at.since_boot());
+                self.timer.set(
+                    Expiration::OneShot(at),
+                    TimerSetTimeFlags::TFD_TIMER_ABSTIME,
+                )?;
+            }
+        }
+        let mut wanted = PollFlags::POLLIN;
+        if self.link.is_congested() {
+            wanted |= PollFlags::POLLOUT;
+        }
+        let mut fds = vec![
+            PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
+        ];
+        if !self.orphaned {
+            fds.push(PollFd::new(self.link.as_fd(), wanted));
+        }
+        if let Some(exec) = self.run.as_ref().and_then(|r| r.exec.as_ref()) {
+            fds.push(PollFd::new(exec.exec_result.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.link.flush();
+        self.children.drain();
+        Ok(())
+    }
+
+    fn take_in_messages(&mut self) {
+        if self.orphaned {
+            return;
+        }
+        for _ in 0..MESSAGES_A_TURN {
+            match self.link.receive() {
+                Incoming::Message(message, descriptors) => self.obey(message, descriptors),
+                Incoming::Nothing => return,
+                Incoming::End => {
+                    self.orphaned = true;
+                    self.fence(Reason::SupervisorLost);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, message: ToGuardian, descriptors: Vec<OwnedFd>) {
+        match message {
+            ToGuardian::Lease(lease) => self.lease = lease,
+            ToGuardian::Start(start) => self.start(&start, &descriptors),
+            ToGuardian::Extend(deadline) => {
+                if let Some(run) = &mut self.run {
+                    run.fence.extend(deadline);
+                    self.link
+                        .say(FromGuardian::Acknowledged(run.fence.deadline()));
+                }
+            }
+            ToGuardian::Signal(signal) => {
+                match self.run.as_ref().map(|r| r.main) {
+                    Some(Some(main)) => drop(sys::kill(main, signal)),
+                    Some(None) => signal_tree(None, signal),
+                    // It has ended; the message crossed the news.
+                    None => {}
+                }
+            }
+            ToGuardian::Stop { signal, kill_after } => {
+                if let Some(run) = &mut self.run {
+                    run.fence.stop(BootInstant::now(), kill_after);
+                    signal_tree(run.main, signal);
+                }
+            }
+            ToGuardian::Fence(reason) => self.fence(reason),
+            ToGuardian::Exit => self.dismissed = true,
+        }
+    }
+
+    fn start(&mut self, start: &Start, streams: &[OwnedFd]) {
+        let fence = Fence::new(start.deadline, start.grace, BootInstant::now());
+        // A second start while one runs would be a bug of the supervisor; refusing it is safe.
+        let (None, Some(fence)) = (&self.run, fence) else {
+            self.link.say(FromGuardian::Refused);
+            return;
+        };
+        match command::start(&self.spec, &start.environment, streams) {
+            Ok(forked) => {
+                self.link.say(FromGuardian::Acknowledged(fence.deadline()));
+                self.run = Some(Run {
+                    fence,
+                    main: Some(forked.pid),
+                    exec: Some(forked),
+                    reason: None,
+                    sweep: None,
+                });
+            }
+            Err(e) => self.link.say(FromGuardian::NotStarted {
+                errno: e.raw_os_error().unwrap_or(nix::libc::EINVAL),
+                at_exec: false,
+            }),
+        }
+    }
+
+    fn take_in_exec(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let Some(forked) = run.exec.take() else {
+            return;
+        };
+        let mut fds = [PollFd::new(forked.exec_result.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
+            run.exec = Some(forked);
+            return;
+        }
+        let pid = forked.pid.as_raw();
+        self.link.say(match forked.exec_errno() {
+            None => FromGuardian::Started { pid },
+            Some(errno) => FromGuardian::NotStarted {
+                errno,
+                at_exec: true,
+            },
+        });
+    }
+
+    fn reap(&mut self) {
+        let Some(run) = &mut self.run else {
+            // Nothing of ours; yet an adopted stranger must not stay a zombie.
+            while let Ok(Some(_)) = sys::reap_any() {}
+            return;
+        };
+        let now = BootInstant::now();
+        loop {
+            match sys::reap_any() {
+                Ok(Some(reaped)) => {
+                    if let Some(sweep) = &mut run.sweep {
+                        sweep.progress(now);
+                    }
+                    if run.main == Some(reaped.pid) {
+                        run.main = None;
+                        // The exec may have failed between the look at the pipe and now.
+                        let late = run
+                            .exec
+                            .take()
+                            .map(|forked| (forked.pid, forked.exec_errno()));
+                        match late {
+                            Some((_, Some(errno))) => {
+                                self.link.say(FromGuardian::NotStarted {
+                                    errno,
+                                    at_exec: true,
+                                });
+                            }
+                            Some((pid, None)) => {
+                                self.link.say(FromGuardian::Started { pid: pid.as_raw() });
+                            }
+                            None => {}
+                        }
+                        self.link.say(FromGuardian::Exited(reaped.end));
+                        if Rule::Sweep.is_off() {
+                            break;
+                        }
+                    }
+                }
+                Ok(None) => break,
+                Err(sys::NoChildren) => {
+                    self.run = None;
+                    self.link.say(FromGuardian::TreeEmpty { at: now });
+                    return;
+                }
+            }
+        }
+        if run.main.is_none() {
+            if Rule::Sweep.is_off() {
+                self.run = None;
+                self.link.say(FromGuardian::TreeEmpty { at: now });
+            } else if run.fence.main_ended_leaving_descendants(now) {
+                signal_tree(None, self.stop_signal);
+            }
+        }
+    }
+
+    fn fence(&mut self, reason: Reason) {
+        let Some(run) = &mut self.run else { return };
+        if run.fence.begin(BootInstant::now()) {
+            run.reason = Some(reason);
+            signal_tree(run.main, self.stop_signal);
+            self.link.say(FromGuardian::Fencing {
+                reason,
+                signal: self.stop_signal,
+            });
+        }
+    }
+
+    fn obey_the_clock(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let now = BootInstant::now();
+        match run.fence.due(now) {
+            Due::Nothing => {}
+            Due::Stop => self.fence(Reason::RenewalTimeout),
+            Due::Kill => {
+                // The stop instant was slept through: the whole machine was suspended, say.
+                if run.fence.deadline().0 <= now && run.fence.stage() != Stage::Fencing {
+                    self.fence(Reason::RenewalTimeout);
+                }
+                let Some(run) = &mut self.run else { return };
+                let first = run.sweep.is_none();
+                let sweep = run.sweep.get_or_insert_with(|| Sweep::new(now));
+                // First the deed, then the words.
+                let stuck = sweep.round(run.main, now);
+                if first {
+                    self.link.say(FromGuardian::Killed { reason: run.reason });
+                }
+                if let Some(stuck) = stuck {
+                    self.link.say(FromGuardian::Stuck(stuck));
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    /// When something has to be done even if nothing is heard.
+    fn wake_at(&self) -> BootInstant {
+        self.sweep
+            .as_ref()
+            .map_or_else(|| self.fence.wake_at(), Sweep::next)
+    }
+}

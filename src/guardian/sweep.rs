@@ -1,0 +1,126 @@
+//! Signals to the whole process tree, and the sweep that kills it.
+//!
+//! The tree is everything below the guardian: as a subreaper it inherits every orphan, also those
+//! that called setsid(2) or forked twice. A stop signal goes to each process once. The sweep sends
+//! SIGKILL, reaps, and repeats until waitid(2) answers ECHILD.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::unistd::{Pid, getpid};
+
+use crate::clock::BootInstant;
+use crate::guardian::message::Stuck;
+use crate::rules::Rule;
+use crate::sys::{self, KILL, Process, SignalNumber};
+
+/// Sends `signal` to every process below this one, and lets stopped ones go on to take it.
+///
+/// `leader` is the main process of the command while it has not been reaped: its group gets the
+/// signal in one step, so that a process forked in between is not missed.
+pub fn signal_tree(leader: Option<Pid>, signal: SignalNumber) {
+    let others = others(leader);
+    send(leader, &others, signal);
+    send(leader, &others, SignalNumber(libc::SIGCONT));
+}
+
+fn send(leader: Option<Pid>, others: &[Process], signal: SignalNumber) -> Vec<Errno> {
+    let mut failures = Vec::new();
+    let mut note =
+        |result: Result<(), Errno>| failures.extend(result.err().filter(|e| *e != Errno::ESRCH));
+    if let Some(leader) = leader {
+        match sys::kill_group(leader, signal) {
+            // It has moved to another group of its session, and is the only one we know there.
+            Err(Errno::ESRCH) => note(sys::kill(leader, signal)),
+            result => note(result),
+        }
+    }
+    for process in others {
+        note(sys::kill_verified(process, signal));
+    }
+    failures
+}
+
+fn descendants(leader: Option<Pid>) -> Vec<Process> {
+    let mut below = sys::descendants_of(getpid()).unwrap_or_default();
+    if Rule::Sweep.is_off() {
+        below.retain(|p| Some(p.pid) == leader);
+    }
+    below
+}
+
+/// The descendants that a signal to the leader's group does not reach.
+fn others(leader: Option<Pid>) -> Vec<Process> {
+    let mut below = descendants(leader);
+    below.retain(|p| leader.is_none_or(|l| p.group != l && p.pid != l));
+    below
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What SIGKILL has not ended after this long is worth a message.
+const PATIENCE: Duration = Duration::from_secs(1);
+const REMINDER: Duration = Duration::from_secs(10);
+
+/// The killing of a tree, one round at a time.
+#[derive(Debug)]
+pub struct Sweep {
+    next: BootInstant,
+    pause: Duration,
+    complain_at: BootInstant,
+}
+
+impl Sweep {
+    /// A sweep that begins now.
+    pub fn new(now: BootInstant) -> Self {
+        Self {
+            next: now,
+            pause: FIRST_PAUSE,
+            complain_at: now + PATIENCE,
+        }
+    }
+
+    /// When the next round is due.
+    pub const fn next(&self) -> BootInstant {
+        self.next
+    }
+
+    /// A child was reaped: its own children are ours now, so there is news to look at.
+    pub fn progress(&mut self, now: BootInstant) {
+        self.pause = FIRST_PAUSE;
+        self.next = self.next.min(now + FIRST_PAUSE / 5);
+    }
+
+    /// One round, if it is due. Returns what has survived for too long.
+    ///
+    /// Rounds that change nothing come ever more slowly: a process in uninterruptible sleep, or of
+    /// another user, is not killed by trying harder.
+    pub fn round(&mut self, leader: Option<Pid>, now: BootInstant) -> Option<Stuck> {
+        if now < self.next {
+            return None;
+        }
+        self.next = now + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        // All of them one by one as well as the group: kill(2) hides that some of a group were not
+        // permitted, and a second SIGKILL changes nothing.
+        let all = descendants(leader);
+        let failures = send(leader, &all, KILL);
+        if now < self.complain_at {
+            return None;
+        }
+        self.complain_at = now + REMINDER;
+        let alive = sys::descendants_of(getpid()).unwrap_or_default();
+        (!alive.is_empty()).then(|| Stuck {
+            count: alive.len(),
+            not_permitted: failures.contains(&Errno::EPERM),
+            examples: describe(&alive),
+        })
+    }
+}
+
+/// The first few of `processes`, for a person.
+pub fn describe(processes: &[Process]) -> Vec<String> {
+    let one = |p: &Process| format!("{} ({}, {})", p.pid, p.name, p.state);
+    processes.iter().take(5).map(one).collect()
+}

@@ -1,0 +1,361 @@
+//! The supervisor's side of the guardian, and the watch over it.
+//!
+//! A thread of its own hears the guardian and looks after it, so that neither depends on the
+//! runtime: a guardian that is stopped, frozen or killed is noticed although the runtime may be stuck. One
+//! that does not do its work is killed; the kernel then kills the command (`PR_SET_PDEATHSIG`), and what else
+//! was below it falls to this process, which sweeps it.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd::{Pid, getpid};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::clock::BootInstant;
+use crate::guardian::message::{FromGuardian, Start, Stuck, ToGuardian, decode, encode};
+use crate::guardian::sweep::describe;
+use crate::rules::Rule;
+use crate::sys::{self, KILL, SeqPacket, SignalFd, StopOrExit};
+use crate::timing::{Deadline, Timeline};
+
+/// What comes from the guardian's side.
+#[derive(Debug)]
+pub enum News {
+    /// The guardian has spoken.
+    Said(FromGuardian),
+    /// The guardian is dead, and nobody asked it to end. The tree is being swept from here.
+    Lost {
+        /// Whether this side killed it, because it was stopped or did not answer.
+        killed_by_us: bool,
+    },
+    /// After [`News::Lost`]: processes survive.
+    Stuck(Stuck),
+    /// After [`News::Lost`]: nothing of the tree is left.
+    TreeEmpty,
+}
+
+/// The supervisor's handle on the guardian.
+#[derive(Debug)]
+pub struct Watch {
+    /// What comes from its side.
+    pub news: UnboundedReceiver<News>,
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    guardian: Pid,
+    socket: SeqPacket,
+    wake: EventFd,
+    duty: Mutex<Duty>,
+}
+
+/// What the guardian owes us.
+#[derive(Debug, Default)]
+struct Duty {
+    dismissed: bool,
+    /// The term that runs, if one does.
+    term: Option<Owed>,
+    /// Children that are none of the command's: `helper & exec leaderrun` left them to us.
+    spared: HashSet<Pid>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    timeline: Timeline,
+    /// The latest deadline that it was told.
+    told: Deadline,
+    /// Since when that has been unacknowledged, if it is.
+    unanswered_since: Option<BootInstant>,
+    /// Whether the guardian has begun to stop the command, so that its stop instant is met.
+    stopping: bool,
+}
+
+/// An answer may take this long on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Owed {
+    /// When the guardian is to be given up, if nothing is heard of it before.
+    fn give_up_at(&self) -> Option<BootInstant> {
+        // It should have fenced by then, by itself; what is left is the time to kill it and the tree.
+        let slack = (self.timeline.grace().max(self.timeline.margin()) / 4).min(PATIENCE);
+        let must_have_fenced =
+            (!self.stopping).then(|| self.told.stop_at(self.timeline.grace()) + slack);
+        let must_have_answered = self
+            .unanswered_since
+            .map(|since| since + self.timeline.interval().max(PATIENCE));
+        [must_have_fenced, must_have_answered]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl Watch {
+    /// Begins to watch. `spared` are the children that this process had before.
+    pub fn begin(guardian: Pid, socket: SeqPacket, spared: HashSet<Pid>) -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let shared = Arc::new(Shared {
+            guardian,
+            socket,
+            wake: EventFd::from_flags(flags)?,
+            duty: Mutex::new(Duty {
+                spared,
+                ..Duty::default()
+            }),
+        });
+        let children = SignalFd::for_sigchld()?;
+        let (tell, news) = unbounded_channel();
+        let seen = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || seen.watch(&children, &tell))?;
+        Ok(Self {
+            news,
+            shared,
+            thread,
+        })
+    }
+
+    /// A function that tells the guardian of a lease, from wherever leases are made.
+    pub fn lease_teller(&self) -> impl FnMut(crate::election::LeaseId) + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |lease| shared.tell(&ToGuardian::Lease(Some(lease)), &[])
+    }
+
+    /// Orders the command to be started, with our own standard streams.
+    pub fn start(&self, start: Start, timeline: Timeline) {
+        self.shared.duty().term = Some(Owed {
+            timeline,
+            told: start.deadline,
+            unanswered_since: Some(BootInstant::now()),
+            stopping: false,
+        });
+        self.shared
+            .tell(&ToGuardian::Start(start), &sys::standard_streams());
+        self.shared.wake();
+    }
+
+    /// Passes on a confirmed renewal.
+    pub fn extend(&self, deadline: Deadline) {
+        self.shared.keep_spared_children_known();
+        if let Some(owed) = &mut self.shared.duty().term {
+            owed.told = owed.told.max(deadline);
+            owed.unanswered_since.get_or_insert_with(BootInstant::now);
+        }
+        self.shared.tell(&ToGuardian::Extend(deadline), &[]);
+        self.shared.wake();
+    }
+
+    /// Says anything else.
+    pub fn tell(&self, message: &ToGuardian) {
+        self.shared.tell(message, &[]);
+    }
+
+    /// Sends the guardian away; all is released. Waits for its end, which takes no longer than it needs to exit.
+    pub fn dismiss(self) {
+        self.shared.duty().dismissed = true;
+        self.shared.tell(&ToGuardian::Exit, &[]);
+        let _ = self.thread.join();
+    }
+}
+
+impl Shared {
+    fn duty(&self) -> MutexGuard<'_, Duty> {
+        self.duty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // Full is as good as written: the other side wakes.
+        let _ = self.wake.write(1);
+    }
+
+    fn tell(&self, message: &ToGuardian, descriptors: &[RawFd]) {
+        // A guardian that is gone or does not read is what the watch is for.
+        let _ = self.socket.send(&encode(message), descriptors);
+    }
+
+    /// Orphans of our earlier children fall to us as well. While the guardian lives, no orphan of
+    /// the command does: so whoever is our child now is none of the command's.
+    fn keep_spared_children_known(&self) {
+        let mut duty = self.duty();
+        if duty.spared.is_empty() {
+            return;
+        }
+        let children = sys::children_of(getpid()).unwrap_or_default();
+        // It was alive after the list was made, so the list holds none of the command's.
+        if children
+            .iter()
+            .any(|p| p.pid == self.guardian && p.state != 'Z')
+            && sys::kill(self.guardian, sys::SignalNumber(0)).is_ok()
+        {
+            duty.spared = children
+                .iter()
+                .map(|p| p.pid)
+                .filter(|&p| p != self.guardian)
+                .collect();
+        }
+    }
+
+    fn watch(&self, children: &SignalFd, tell: &UnboundedSender<News>) {
+        let mut killed_by_us = false;
+        let mut speaks = true;
+        loop {
+            let give_up_at = self.duty().term.as_ref().and_then(Owed::give_up_at);
+            self.wait(children, speaks, give_up_at.filter(|_| !killed_by_us));
+            speaks = speaks && self.listen(tell);
+            let state = sys::poll_child(self.guardian);
+            if state == Some(StopOrExit::Exited) {
+                break;
+            }
+            let overdue = self
+                .duty()
+                .term
+                .as_ref()
+                .and_then(Owed::give_up_at)
+                .is_some_and(|at| at <= BootInstant::now());
+            let unfit = state == Some(StopOrExit::Stopped) || overdue || !speaks;
+            if unfit && !killed_by_us && !self.duty().dismissed && !Rule::GuardianWatch.is_off() {
+                killed_by_us = true;
+                let _ = sys::kill(self.guardian, KILL);
+            }
+        }
+        // What it said before its end counts, its last words above all.
+        while self.listen(tell) && self.has_more() {}
+        if self.duty().dismissed {
+            return;
+        }
+        let _ = tell.send(News::Lost { killed_by_us });
+        self.sweep(children, tell);
+        let _ = tell.send(News::TreeEmpty);
+    }
+
+    fn wait(&self, children: &SignalFd, speaks: bool, until: Option<BootInstant>) {
+        let timeout = until.map_or(PollTimeout::NONE, |at| timeout_until(at));
+        let mut fds = vec![
+            PollFd::new(children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        if speaks {
+            fds.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
+        }
+        let _ = poll(&mut fds, timeout);
+        children.drain();
+        let _ = self.wake.read();
+    }
+
+    fn has_more(&self) -> bool {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+            && fds[0]
+                .revents()
+                .is_some_and(|r| r.contains(PollFlags::POLLIN))
+    }
+
+    /// Takes in what the guardian has said. Returns whether it can still speak.
+    fn listen(&self, tell: &UnboundedSender<News>) -> bool {
+        loop {
+            match self.socket.receive() {
+                Ok(Some(received)) => {
+                    let Some(message) = decode::<FromGuardian>(&received.bytes) else {
+                        return false;
+                    };
+                    self.note(&message);
+                    let _ = tell.send(News::Said(message));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(e) if e.raw_os_error() == Some(Errno::EINTR as i32) => {}
+                Ok(None) | Err(_) => return false,
+            }
+        }
+    }
+
+    fn note(&self, message: &FromGuardian) {
+        let mut duty = self.duty();
+        let Some(owed) = &mut duty.term else { return };
+        match message {
+            FromGuardian::Acknowledged(deadline) => {
+                if *deadline >= owed.told || owed.stopping {
+                    owed.unanswered_since = None;
+                }
+            }
+            FromGuardian::Started { .. } | FromGuardian::Exited(_) => owed.unanswered_since = None,
+            FromGuardian::Fencing { .. } | FromGuardian::Killed { .. } | FromGuardian::Stuck(_) => {
+                owed.stopping = true;
+                owed.unanswered_since = None;
+            }
+            FromGuardian::Refused
+            | FromGuardian::NotStarted { at_exec: false, .. }
+            | FromGuardian::TreeEmpty { .. } => duty.term = None,
+            FromGuardian::NotStarted { at_exec: true, .. } => owed.unanswered_since = None,
+        }
+    }
+
+    /// Kills and reaps every child that is not spared, until there is none.
+    fn sweep(&self, children: &SignalFd, tell: &UnboundedSender<News>) {
+        let began = BootInstant::now();
+        let mut complain_at = began + Duration::from_secs(1);
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let ours = self.unspared();
+            if ours.is_empty() {
+                return;
+            }
+            let mut not_permitted = false;
+            let mut reaped = false;
+            // All below them, too: a tree that forks faster than its orphans arrive would escape.
+            let below = ours
+                .iter()
+                .flat_map(|p| sys::descendants_of(p.pid).unwrap_or_default());
+            for process in ours.iter().cloned().chain(below) {
+                not_permitted |= sys::kill_verified(&process, KILL) == Err(Errno::EPERM);
+            }
+            for process in &ours {
+                reaped |= sys::poll_child(process.pid) == Some(StopOrExit::Exited);
+            }
+            let now = BootInstant::now();
+            if now >= complain_at {
+                complain_at = now + Duration::from_secs(10);
+                let alive: Vec<_> = ours.into_iter().filter(|p| p.state != 'Z').collect();
+                let _ = tell.send(News::Stuck(Stuck {
+                    count: alive.len(),
+                    not_permitted,
+                    examples: describe(&alive),
+                }));
+            }
+            if reaped {
+                pause = Duration::from_millis(5);
+            } else {
+                self.wait(children, false, Some(now + pause));
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+
+    fn unspared(&self) -> Vec<sys::Process> {
+        let mut ours = sys::children_of(getpid()).unwrap_or_default();
+        let duty = self.duty();
+        ours.retain(|p| !duty.spared.contains(&p.pid));
+        ours
+    }
+}
+
+/// poll(2) counts on a clock that stands still in suspend; waking early is harmless, so it is asked
+/// for a second at the most, and rounded up, so that it is not asked in vain.
+fn timeout_until(at: BootInstant) -> PollTimeout {
+    let left = at
+        .saturating_since(BootInstant::now())
+        .min(Duration::from_secs(1));
+    let millis = u16::try_from(left.as_millis())
+        .unwrap_or(u16::MAX)
+        .saturating_add(1);
+    PollTimeout::from(millis)
+}

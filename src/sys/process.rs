@@ -1,0 +1,126 @@
+//! fork, exec and what a process says about itself to the kernel.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, Pid, getpid, getppid};
+
+use super::SignalNumber;
+use super::signals::{default_and_unblock, default_sigchld};
+
+/// Where a fork has come out.
+#[derive(Clone, Copy, Debug)]
+pub enum Fork {
+    /// In the process that forked, with the child's id.
+    Parent(Pid),
+    /// In the new process.
+    Child,
+}
+
+/// Forks this process, which must have one thread.
+///
+/// With a second thread, the child would inherit locks that nobody in it can release. SIGCHLD is
+/// set to its default first, for both: an inherited `SIG_IGN` would lose the statuses of children.
+///
+/// # Panics
+/// If the process has more than one thread: a bug that would otherwise show as a rare deadlock.
+pub fn fork() -> io::Result<Fork> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    assert_eq!(threads, 1, "fork with {threads} threads");
+    default_sigchld();
+    // SAFETY: there is one thread, so the child's memory is consistent and it may do anything.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Fork::Parent(child)),
+        ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// Makes this process the parent of every descendant whose own parent dies (prctl(2),
+/// `PR_SET_CHILD_SUBREAPER`).
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// Has the kernel kill this process when its parent dies, and makes sure that `parent` still is
+/// its parent. Cleared when a setuid program is executed.
+///
+/// # Errors
+/// `ESRCH` if the parent has died already.
+pub fn die_with_parent(parent: Pid) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() == parent {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH.into())
+    }
+}
+
+/// Names this thread, as `ps` and `pkill` see it; at most 15 bytes.
+pub fn set_name(name: &CStr) {
+    let _ = prctl::set_name(name);
+}
+
+/// Replaces this process by `argv`, looked up in PATH as the shell does.
+pub fn exec(argv: &[CString], environment: &[CString]) -> Result<Infallible, Errno> {
+    nix::unistd::execvpe(&argv[0], argv, environment)
+}
+
+/// The three standard streams of this process.
+pub fn standard_streams() -> [RawFd; 3] {
+    [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO]
+}
+
+/// Makes `streams` the standard streams of this process, for its exec to pass on.
+pub fn set_standard_streams(streams: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    for (from, to) in streams.iter().zip(standard_streams()) {
+        // SAFETY: dup2 has no memory effects; both are descriptors of this process, and `to` is one
+        // of the three that nothing here owns.
+        if unsafe { libc::dup2(from.as_raw_fd(), to) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Lets go of the user's standard streams: those of `which` become /dev/null.
+pub fn point_standard_streams_at_null(which: &[RawFd]) -> io::Result<()> {
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    for &stream in which {
+        // SAFETY: as in set_standard_streams.
+        if unsafe { libc::dup2(null.as_fd().as_raw_fd(), stream) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Whether this process belongs to a session with a terminal.
+pub fn has_controlling_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// Ends this process by `signal`, as the command ended, so that whoever waits for it sees the same
+/// death; without a core of our own. Returns the exit status to use where that cannot be: as
+/// PID 1, which no default action kills, and for signals whose default is not to kill.
+pub fn die_by_signal(signal: SignalNumber) -> u8 {
+    if getpid() != Pid::from_raw(1) {
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        // Where the soft limit is raised by a pipe handler, this keeps the core away as well.
+        let _ = prctl::set_dumpable(false);
+        // SAFETY: signalling ourselves has no memory effects. It is sent blocked, then unblocked.
+        unsafe { libc::kill(libc::getpid(), signal.0) };
+        default_and_unblock(signal);
+    }
+    u8::try_from(128 + signal.0).unwrap_or(u8::MAX)
+}

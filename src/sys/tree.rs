@@ -1,0 +1,169 @@
+//! The process tree, read from /proc, and signals to it that cannot hit a stranger.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::unistd::Pid;
+
+use super::SignalNumber;
+
+/// One process as /proc/PID/stat shows it (`proc_pid_stat(5)`).
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its process id.
+    pub pid: Pid,
+    /// Its parent.
+    pub parent: Pid,
+    /// Its process group.
+    pub group: Pid,
+    /// Its state: R, S, D, T, Z and so on.
+    pub state: char,
+    /// Its name, at most 15 bytes.
+    pub name: String,
+}
+
+impl Process {
+    fn read(pid: i32) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The name stands in parentheses and may hold any byte, so the last one closes it.
+        let open = stat.iter().position(|&b| b == b'(')?;
+        let close = stat.iter().rposition(|&b| b == b')')?;
+        let name = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
+        let rest = std::str::from_utf8(stat.get(close + 2..)?).ok()?;
+        let mut fields = rest.split(' ');
+        let state = fields.next()?.chars().next()?;
+        let mut number = || fields.next()?.parse().ok().map(Pid::from_raw);
+        Some(Self {
+            pid: Pid::from_raw(pid),
+            parent: number()?,
+            group: number()?,
+            state,
+            name,
+        })
+    }
+}
+
+fn all_processes() -> io::Result<Vec<Process>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        if let Some(pid) = name.to_str().and_then(|n| n.parse().ok()) {
+            // A process that has ended since is none of ours any more.
+            found.extend(Process::read(pid));
+        }
+    }
+    Ok(found)
+}
+
+/// The children of `parent`, dead ones included.
+pub fn children_of(parent: Pid) -> io::Result<Vec<Process>> {
+    let mut all = all_processes()?;
+    all.retain(|p| p.parent == parent);
+    Ok(all)
+}
+
+/// Every descendant of `root` at about this instant, parents before children, zombies left out.
+pub fn descendants_of(root: Pid) -> io::Result<Vec<Process>> {
+    let mut by_parent: HashMap<Pid, Vec<Process>> = HashMap::new();
+    for process in all_processes()? {
+        by_parent.entry(process.parent).or_default().push(process);
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for child in by_parent.remove(&parent).unwrap_or_default() {
+            parents.push(child.pid);
+            if child.state != 'Z' {
+                found.push(child);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn raw_kill(target: i32, signal: SignalNumber) -> Result<(), Errno> {
+    // SAFETY: kill has no memory effects on this process.
+    Errno::result(unsafe { libc::kill(target, signal.0) }).map(drop)
+}
+
+/// Signals a child of ours that has not been reaped, so that its id cannot have been reused.
+pub fn kill(child: Pid, signal: SignalNumber) -> Result<(), Errno> {
+    raw_kill(child.as_raw(), signal)
+}
+
+/// Signals the group of a child of ours that has not been reaped and leads it.
+///
+/// # Errors
+/// `EPERM` only if not a single member could be signalled (kill(2)).
+pub fn kill_group(leader: Pid, signal: SignalNumber) -> Result<(), Errno> {
+    raw_kill(-leader.as_raw(), signal)
+}
+
+/// Signals `process` unless its id has been reused since it was read: a pidfd is taken first, and
+/// the signal goes through it only if the same parent is still there.
+pub fn kill_verified(process: &Process, signal: SignalNumber) -> Result<(), Errno> {
+    // SAFETY: pidfd_open (Linux 5.3) takes two integers and returns a new descriptor of ours.
+    let fd = unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, process.pid.as_raw(), 0);
+        match Errno::result(i32::try_from(fd).unwrap_or(-1)) {
+            Ok(fd) => OwnedFd::from_raw_fd(fd),
+            // On an older kernel the check narrows the race instead of closing it.
+            Err(Errno::ENOSYS) => return kill_unless_changed(process, signal),
+            Err(e) => return Err(e),
+        }
+    };
+    if !unchanged(process) {
+        return Err(Errno::ESRCH);
+    }
+    // SAFETY: the descriptor is a pidfd, the siginfo pointer may be null (pidfd_send_signal(2)).
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd.as_raw_fd(),
+            signal.0,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    Errno::result(sent).map(drop)
+}
+
+fn unchanged(process: &Process) -> bool {
+    Process::read(process.pid.as_raw()).is_some_and(|now| now.parent == process.parent)
+}
+
+fn kill_unless_changed(process: &Process, signal: SignalNumber) -> Result<(), Errno> {
+    if unchanged(process) {
+        raw_kill(process.pid.as_raw(), signal)
+    } else {
+        Err(Errno::ESRCH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::getpid;
+
+    #[test]
+    fn a_child_is_found_with_its_name_and_group() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let found = descendants_of(getpid()).unwrap();
+        let process = found.iter().find(|p| p.pid == pid).expect("the child");
+        assert_eq!(process.parent, getpid());
+        assert_eq!(kill_verified(process, super::super::KILL), Ok(()));
+        child.wait().unwrap();
+        assert_eq!(
+            kill_verified(process, super::super::KILL),
+            Err(Errno::ESRCH)
+        );
+    }
+}
