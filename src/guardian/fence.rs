@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::BootInstant;
+use crate::guardian::message::KillReason;
 use crate::rules::Rule;
 use crate::timing::Deadline;
 
@@ -123,6 +124,16 @@ impl Fence {
             Due::Stop
         } else {
             Due::Nothing
+        }
+    }
+
+    /// Why [`Self::due`] demands SIGKILL now.
+    pub fn kill_reason(&self, now: BootInstant) -> KillReason {
+        match self.stage {
+            _ if self.deadline.0 <= now => KillReason::Deadline,
+            Stage::Fencing => KillReason::Grace,
+            Stage::Leading | Stage::Stopping if self.left_behind => KillReason::Leftovers,
+            Stage::Leading | Stage::Stopping => KillReason::StopTimeout,
         }
     }
 

@@ -94,6 +94,7 @@ impl AsFd for Link {
 mod tests {
     use super::*;
     use crate::clock::BootInstant;
+    use crate::guardian::message::KillReason;
     use crate::timing::Deadline;
     use std::time::Duration;
 
@@ -106,7 +107,7 @@ mod tests {
             link.say(FromGuardian::Acknowledged(deadline(n)));
         }
         assert!(link.is_congested());
-        link.say(FromGuardian::Killed { reason: None });
+        link.say(FromGuardian::Killed(KillReason::Grace));
         assert_eq!(link.waiting.len(), 2, "acknowledgements replace each other");
 
         let mut last = Vec::new();
@@ -119,7 +120,7 @@ mod tests {
             }
             link.flush();
         }
-        assert_eq!(last.pop(), Some(FromGuardian::Killed { reason: None }));
+        assert_eq!(last.pop(), Some(FromGuardian::Killed(KillReason::Grace)));
         assert_eq!(
             last.pop(),
             Some(FromGuardian::Acknowledged(deadline(99_999)))

@@ -12,12 +12,9 @@ use crate::election::LeaseId;
 use crate::sys::{End, SignalNumber};
 use crate::timing::Deadline;
 
-/// Why the command is being stopped.
+/// Why leadership is over, and the command has to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// A signal to leaderrun asked for it.
-    Signal,
     /// The candidate key was lost.
     KeyLost,
     /// The lease was lost.
@@ -26,15 +23,19 @@ pub enum Reason {
     RenewalTimeout,
     /// The supervisor is gone.
     SupervisorLost,
-    /// The guardian is gone.
-    GuardianLost,
 }
 
-impl Reason {
-    /// Whether leadership is over, so that the command's own end does not decide the exit status.
-    pub const fn is_loss(self) -> bool {
-        !matches!(self, Self::Signal)
-    }
+/// Why what is left of the tree gets SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KillReason {
+    /// The SIGKILL instant of the timeline has come.
+    Deadline,
+    /// The grace period since the stop signal is over, before the deadline.
+    Grace,
+    /// A planned stop took longer than it was given.
+    StopTimeout,
+    /// The command has ended, and the descendants that it left took longer than the grace period.
+    Leftovers,
 }
 
 /// From the supervisor to the guardian.
@@ -101,10 +102,7 @@ pub enum FromGuardian {
         signal: SignalNumber,
     },
     /// SIGKILL has been sent to what was left of the tree.
-    Killed {
-        /// Why, if leadership was lost; a planned stop that took too long otherwise.
-        reason: Option<Reason>,
-    },
+    Killed(KillReason),
     /// The main process of the command has ended; descendants may live on.
     Exited(End),
     /// Processes survive SIGKILL.
@@ -150,9 +148,7 @@ mod tests {
             margin: Duration::MAX,
         });
         assert_eq!(decode(&encode(&start)), Some(start));
-        let killed = FromGuardian::Killed {
-            reason: Some(Reason::KeyLost),
-        };
+        let killed = FromGuardian::Killed(KillReason::Leftovers);
         assert_eq!(decode(&encode(&killed)), Some(killed));
         assert_eq!(decode::<FromGuardian>(b"{\"no\":1}"), None);
     }

@@ -53,8 +53,6 @@ struct Run {
     main: Option<Pid>,
     /// Until the outcome of the exec is known.
     exec: Option<Forked>,
-    /// Why it is being fenced, once it is.
-    reason: Option<Reason>,
     sweep: Option<Sweep>,
 }
 
@@ -192,7 +190,6 @@ impl Guardian {
                     fence,
                     main: Some(forked.pid),
                     exec: Some(forked),
-                    reason: None,
                     sweep: None,
                 });
             }
@@ -282,7 +279,6 @@ impl Guardian {
     fn fence(&mut self, reason: Reason) {
         let Some(run) = &mut self.run else { return };
         if run.fence.begin(BootInstant::now()) {
-            run.reason = Some(reason);
             signal_tree(run.main, self.stop_signal);
             self.link.say(FromGuardian::Fencing {
                 reason,
@@ -308,7 +304,8 @@ impl Guardian {
                 // First the deed, then the words.
                 let stuck = sweep.round(run.main, now);
                 if first {
-                    self.link.say(FromGuardian::Killed { reason: run.reason });
+                    self.link
+                        .say(FromGuardian::Killed(run.fence.kill_reason(now)));
                 }
                 if let Some(stuck) = stuck {
                     self.link.say(FromGuardian::Stuck(stuck));

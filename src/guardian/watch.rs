@@ -288,7 +288,7 @@ impl Shared {
                 }
             }
             FromGuardian::Started { .. } | FromGuardian::Exited(_) => owed.unanswered_since = None,
-            FromGuardian::Fencing { .. } | FromGuardian::Killed { .. } | FromGuardian::Stuck(_) => {
+            FromGuardian::Fencing { .. } | FromGuardian::Killed(_) | FromGuardian::Stuck(_) => {
                 owed.stopping = true;
                 owed.unanswered_since = None;
             }

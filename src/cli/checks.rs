@@ -1,0 +1,170 @@
+//! What the value of each option has to be. Every complaint says what to change.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::environment::quoted;
+use super::{OnLoss, Patience};
+use crate::report::Format;
+use crate::timing::MAX_TTL;
+
+/// The longest identity, in bytes: it is read by every candidate.
+const MAX_ID: usize = 1024;
+
+pub(super) fn key(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("the key is empty: name an election, such as /election/scheduler".to_owned());
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!(
+            "the key {} contains a control character",
+            quoted(text)
+        ));
+    }
+    if text.ends_with('/') {
+        let meant = text.trim_end_matches('/');
+        return Err(if meant.is_empty() {
+            format!(
+                "the key {} names no election: use one such as /election/scheduler",
+                quoted(text)
+            )
+        } else {
+            format!(
+                "the key {} ends in a slash, which leaderrun adds by itself: use {}",
+                quoted(text),
+                quoted(meant)
+            )
+        });
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn id(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("the identity is empty: give one, or leave it out for host:pid".to_owned());
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!(
+            "the identity {} contains a control character",
+            quoted(text)
+        ));
+    }
+    if text.len() > MAX_ID {
+        return Err(format!(
+            "the identity is {} bytes long: use {MAX_ID} bytes or less",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if text.starts_with('-') {
+        return Err(format!(
+            "{} is negative: use a duration such as 15s",
+            quoted(text)
+        ));
+    }
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return Err(format!(
+            "{} has no unit: use {text}s if you mean seconds",
+            quoted(text)
+        ));
+    }
+    humantime::parse_duration(text).map_err(|error| match error {
+        humantime::DurationError::Empty => "the duration is empty: use one such as 15s".to_owned(),
+        _ => format!(
+            "{} is no duration ({error}): write it like 15s, 1m 30s or 500ms",
+            quoted(text)
+        ),
+    })
+}
+
+/// A duration that timers are set to. What exceeds etcd's longest lease, 285 years, is a mistake.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration > MAX_TTL {
+        return Err(format!(
+            "{} is too long: leave it out for no limit",
+            quoted(text)
+        ));
+    }
+    Ok(duration)
+}
+
+pub(super) fn stop_timeout(text: &str) -> Result<Option<Duration>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    timeout(text).map(Some)
+}
+
+pub(super) fn patience(text: &str) -> Result<Patience, String> {
+    timeout(text).map(|d| {
+        if d.is_zero() {
+            Patience::Try
+        } else {
+            Patience::For(d)
+        }
+    })
+}
+
+pub(super) fn exit_code(text: &str) -> Result<u8, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{} is no exit status: use a number from 0 to 255",
+            quoted(text)
+        )
+    })
+}
+
+pub(super) fn on_loss(text: &str) -> Result<OnLoss, String> {
+    match text {
+        "exit" => Ok(OnLoss::Exit),
+        "campaign" => Ok(OnLoss::Campaign),
+        _ => Err(format!("{} is unknown: use exit or campaign", quoted(text))),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(format!("{} is unknown: use text or json", quoted(text))),
+    }
+}
+
+/// `TERM`, `SIGTERM`, `term` or `15`. Refused are those that cannot ask a process to end.
+pub(super) fn stop_signal(text: &str) -> Result<Signal, String> {
+    let upper = text.to_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let signal = match text.parse::<i32>() {
+        Ok(number) => Signal::try_from(number).ok(),
+        Err(_) => format!("SIG{name}").parse().ok(),
+    };
+    match signal {
+        None => Err(format!(
+            "{} is no signal that can be used here: use a name such as TERM, INT or USR1",
+            quoted(text)
+        )),
+        Some(Signal::SIGKILL) => Err(
+            "SIGKILL asks nothing: for no time to shut down, use --grace 0s and --stop-timeout 0s"
+                .to_owned(),
+        ),
+        Some(
+            stop @ (Signal::SIGSTOP
+            | Signal::SIGTSTP
+            | Signal::SIGTTIN
+            | Signal::SIGTTOU
+            | Signal::SIGCONT),
+        ) => Err(format!(
+            "{stop} stops or continues a process and does not end it: use TERM, INT or another"
+        )),
+        Some(signal) => Ok(signal),
+    }
+}

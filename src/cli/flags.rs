@@ -1,0 +1,141 @@
+//! The options as clap knows them, and their help.
+//!
+//! Values are taken as they come: what an option's value has to be is decided in one place for
+//! the command line and the environment alike, so that both get the same message.
+
+use std::ffi::OsString;
+
+use clap::{ArgAction, Parser};
+
+/// Run COMMAND only while leading the election KEY.
+///
+/// leaderrun campaigns for leadership in etcd, runs COMMAND once elected, and makes sure that its
+/// whole process tree is dead before another leaderrun starts its own.
+#[derive(Debug, Default, Parser)]
+#[command(
+    name = "leaderrun",
+    version,
+    override_usage = "leaderrun [run] [OPTIONS] --key KEY [--] COMMAND [ARG]...",
+    after_help = "Every option --foo-bar has a variable LEADERRUN_FOO_BAR; the option wins.\n\
+                  Exit status: the command's own, or 2 usage, 71 tree not proven dead, 75 leadership lost,\n\
+                  124 not elected in time, 125 leaderrun failed, 126 cannot execute, 127 not found.\n\
+                  See leaderrun(1).",
+    args_override_self = false
+)]
+pub(super) struct Flags {
+    /// The election: candidates are kept in etcd below KEY/
+    ///
+    /// All who name the same key in the same etcd cluster compete; one of them leads at a time.
+    #[arg(short, long, value_name = "KEY", action = ArgAction::Append)]
+    pub key: Vec<OsString>,
+
+    /// The identity that others see [default: host:pid]
+    ///
+    /// It is stored as the value of the candidate's key and need not be unique.
+    #[arg(long, value_name = "ID")]
+    pub id: Option<OsString>,
+
+    /// The lease's time to live [default: 15s]
+    ///
+    /// A lost host or network is replaced after this time. Whole seconds, 2s or more. Durations
+    /// are written as 15s, '1m 30s' or 500ms.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub ttl: Option<OsString>,
+
+    /// From the stop signal to SIGKILL when leadership runs out [default: TTL/3]
+    ///
+    /// The longer it is, the shorter is the etcd outage that leadership survives; see --explain.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub grace: Option<OsString>,
+
+    /// From SIGKILL to the instant another may start [default: TTL/10, 200ms to 2s]
+    ///
+    /// It covers the drift of clocks against each other, scheduling, and the death of the process tree.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub margin: Option<OsString>,
+
+    /// Between two renewals of the lease [default: a quarter of what is left of the TTL]
+    ///
+    /// What is left of the TTL without margin and grace period has to hold two renewals or more.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub renew_interval: Option<OsString>,
+
+    /// Give up at once if another leads
+    ///
+    /// The exit status is then 124, or that of --conflict-exit-code. It is 125 if etcd did not answer.
+    #[arg(short = 'n', long = "try")]
+    pub try_once: bool,
+
+    /// Give up if not elected within DURATION [default: wait for ever]
+    ///
+    /// The exit status is then 124, or that of --conflict-exit-code. It is 125 if etcd never
+    /// answered. 0s is the same as --try.
+    #[arg(short, long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub wait: Option<OsString>,
+
+    /// Exit status if not elected in time [default: 124]
+    ///
+    /// A number from 0 to 255; 0 suits a job that one host of many has to do.
+    #[arg(short = 'E', long, value_name = "STATUS", allow_hyphen_values = true)]
+    pub conflict_exit_code: Option<OsString>,
+
+    /// After a lost leadership: exit with 75, or campaign again [default: exit]
+    ///
+    /// Either way only after the command's process tree is dead.
+    #[arg(long, value_name = "exit|campaign")]
+    pub on_loss: Option<OsString>,
+
+    /// The signal that asks the command to stop [default: TERM]
+    ///
+    /// By name or number, with or without SIG.
+    #[arg(long, value_name = "SIGNAL", allow_hyphen_values = true)]
+    pub stop_signal: Option<OsString>,
+
+    /// From a planned stop to SIGKILL [default: none, no limit]
+    ///
+    /// A stop is planned when leaderrun is told to stop: renewals then go on while the command
+    /// shuts down. When leadership runs out, --grace counts instead.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub stop_timeout: Option<OsString>,
+
+    /// Where etcd is, comma-separated [default: 127.0.0.1:2379]
+    ///
+    /// HOST:PORT or http://HOST:PORT, tried one at a time. ETCDCTL_ENDPOINTS serves where
+    /// neither the option nor LEADERRUN_ENDPOINTS is given.
+    #[arg(long, value_name = "LIST")]
+    pub endpoints: Option<OsString>,
+
+    /// How leaderrun's own log is written [default: text]
+    ///
+    /// text for people; json for machines, one object a line.
+    #[arg(long, value_name = "text|json")]
+    pub log_format: Option<OsString>,
+
+    /// Append leaderrun's log to FILE instead of standard error
+    ///
+    /// The file is created if need be, and never truncated.
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<OsString>,
+
+    /// Log errors only
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Log every renewal too
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Print the timeline that the other options make, and exit
+    ///
+    /// It says when the stop signal and SIGKILL would come, and how long an etcd outage may last.
+    /// Needs neither a key nor a command.
+    #[arg(long)]
+    pub explain: bool,
+
+    /// The command and its arguments
+    ///
+    /// leaderrun's options come before it. Put -- before it if its name is one of leaderrun's own
+    /// words (run, status, observe, resign, verify, completions, help).
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    pub command: Vec<OsString>,
+}

@@ -1,0 +1,84 @@
+//! The first word, and the command: which words are leaderrun's own.
+//!
+//! A subcommand is one only as the first argument. A command that bears such a name is refused
+//! without `--` before it, so that `leaderrun --key k resign` cannot run a program called
+//! `resign` where its author meant something else, today or once there is such a subcommand.
+
+use std::ffi::{OsStr, OsString};
+
+use super::UsageError;
+use super::environment::quoted;
+
+/// Subcommands that are spoken for but not there yet.
+const RESERVED: [&str; 6] = [
+    "status",
+    "observe",
+    "resign",
+    "verify",
+    "completions",
+    "help",
+];
+
+fn is_reserved(word: &OsStr) -> bool {
+    RESERVED.iter().any(|name| word == *name)
+}
+
+/// The arguments (the program's name first) without the optional first word `run`.
+pub(super) fn without_run(mut args: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
+    if args.is_empty() {
+        args.push("leaderrun".into());
+    }
+    match args.get(1) {
+        Some(word) if word == "run" => {
+            args.remove(1);
+        }
+        Some(word) if word == "help" => {
+            return Err(UsageError::new(
+                "help is an option: leaderrun --help (to run a command of that name: leaderrun -- help)",
+            ));
+        }
+        Some(word) if is_reserved(word) => {
+            let word = word.to_string_lossy();
+            return Err(UsageError::new(format_args!(
+                "the subcommand {word} is not available in version {} (to run a command of that name: leaderrun -- {word})",
+                env!("CARGO_PKG_VERSION")
+            )));
+        }
+        Some(_) | None => {}
+    }
+    Ok(args)
+}
+
+/// Refuses a command that bears the name of a subcommand and has no `--` before it. What clap
+/// took for the command is always the tail of the arguments.
+pub(super) fn refuse_late_subcommand(
+    args: &[OsString],
+    command: &[OsString],
+) -> Result<(), UsageError> {
+    let Some(word) = command.first() else {
+        return Ok(());
+    };
+    let before = args.len().checked_sub(command.len() + 1).map(|i| &args[i]);
+    if before.is_some_and(|arg| arg == "--") || !(word == "run" || is_reserved(word)) {
+        return Ok(());
+    }
+    Err(UsageError::new(format_args!(
+        "{word} is a subcommand of leaderrun, which has to come first; to run a command of that name, put -- before it: \
+         leaderrun [OPTIONS] -- {word}",
+        word = word.to_string_lossy()
+    )))
+}
+
+/// The command, which has to be there and to have a name.
+pub(super) fn command(words: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
+    match words.first() {
+        None => Err(UsageError::new(
+            "a command is needed: leaderrun --key KEY -- COMMAND",
+        )),
+        Some(name) if name.is_empty() => Err(UsageError::new(format_args!(
+            "the command is empty: {} cannot be run",
+            quoted(name)
+        ))),
+        Some(_) => Ok(words),
+    }
+}

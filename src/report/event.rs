@@ -1,0 +1,288 @@
+//! The events of a run, by the names and fields that the manual gives them.
+//!
+//! Names and fields are an interface: scripts and the tests read them. The order of fields here
+//! is their order in JSON.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::json::{hex, outside, seconds, seconds_of, signal_as_name};
+use crate::clock::BootInstant;
+use crate::election::{LeaseId, Loss, Token, Wait};
+use crate::exit_status::ExitStatus;
+
+/// How much an event matters; what is less than the wanted level is not logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// A person has to know; all that `-q` leaves.
+    Error,
+    /// A person should look some time.
+    Warn,
+    /// The course of a run.
+    #[default]
+    Info,
+    /// Every renewal; `-v`.
+    Debug,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum LogEvent {
+    /// The candidate key is in the queue.
+    Campaigning {
+        /// The election.
+        key: String,
+        /// The candidacy's lease.
+        #[serde(serialize_with = "hex")]
+        lease: LeaseId,
+        /// Our identity.
+        id: String,
+        /// As granted by the server.
+        #[serde(serialize_with = "seconds")]
+        ttl: Duration,
+    },
+    /// Not elected yet.
+    Waiting(WaitReason),
+    /// A term has begun. The election's key is for the text form; in JSON `campaigning` has it.
+    Elected {
+        /// The election.
+        #[serde(skip)]
+        key: String,
+        /// The fencing token.
+        token: Token,
+        /// The term's lease.
+        #[serde(serialize_with = "hex")]
+        lease: LeaseId,
+        /// From the start of the campaign.
+        #[serde(serialize_with = "seconds")]
+        waited: Duration,
+    },
+    /// The command runs.
+    Started {
+        /// Its process.
+        pid: i32,
+    },
+    /// A renewal is confirmed. At debug level: there is one every renew interval.
+    Renewed {
+        /// Until the stop signal, if no other renewal follows.
+        #[serde(serialize_with = "seconds")]
+        remaining: Duration,
+    },
+    /// An attempt at a renewal failed.
+    RenewalFailed {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        #[serde(serialize_with = "outside")]
+        error: String,
+        /// Until the stop signal, if no renewal succeeds.
+        #[serde(serialize_with = "seconds")]
+        remaining: Duration,
+    },
+    /// The command is asked to stop.
+    Stopping {
+        /// Why.
+        reason: StopReason,
+        /// The number of the signal that it gets.
+        #[serde(serialize_with = "signal_as_name")]
+        signal: i32,
+    },
+    /// The process tree gets SIGKILL.
+    Killed {
+        /// Why.
+        reason: KillReason,
+    },
+    /// The command itself is dead; descendants may live.
+    CommandExited(Ending),
+    /// The command and all of its descendants are dead.
+    TreeEmpty {
+        /// Seconds left until another may start; negative if the promise was broken.
+        #[serde(serialize_with = "seconds_of")]
+        headroom: f64,
+    },
+    /// What was held in etcd is given back.
+    Released,
+    /// Leadership is over although we did not end it.
+    Lost {
+        /// Why.
+        reason: LossReason,
+    },
+    /// The last event of a run.
+    Exiting {
+        /// With what status.
+        status: ExitStatus,
+    },
+    /// Something that a person should look at.
+    Warning {
+        /// What.
+        #[serde(serialize_with = "outside")]
+        message: String,
+    },
+    /// Something that a person has to look at: processes that cannot be killed, or a failed run.
+    Error {
+        /// What.
+        #[serde(serialize_with = "outside")]
+        message: String,
+    },
+}
+
+/// What a candidate waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum WaitReason {
+    /// Others stand before us.
+    Queue {
+        /// The identity of the first, which may be anything.
+        #[serde(serialize_with = "outside")]
+        leader: String,
+        /// How many stand before us.
+        ahead: usize,
+    },
+    /// We are next, but an earlier term's command may still be running.
+    Record {
+        /// The token of that term, if its record can be read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holder: Option<Token>,
+        /// Until the record will have run out; `None` if only its removal ends the wait.
+        #[serde(
+            skip_serializing_if = "Option::is_none",
+            serialize_with = "super::json::maybe_seconds"
+        )]
+        remaining: Option<Duration>,
+    },
+}
+
+/// Why the command is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the text form says what each means")]
+pub enum StopReason {
+    Signal,
+    Resigned,
+    KeyLost,
+    LeaseLost,
+    RenewalTimeout,
+    SupervisorLost,
+    GuardianLost,
+}
+
+/// Why a leadership was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "they are those of StopReason")]
+pub enum LossReason {
+    Resigned,
+    KeyLost,
+    LeaseLost,
+    RenewalTimeout,
+    SupervisorLost,
+    GuardianLost,
+}
+
+/// Why the process tree gets SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KillReason {
+    /// The SIGKILL instant of the timeline has come.
+    Deadline,
+    /// The grace period since the stop signal is over, before the deadline.
+    Grace,
+    /// `--stop-timeout` is over.
+    StopTimeout,
+    /// The command has ended and left descendants behind.
+    Leftovers,
+    /// The guardian is gone or froze.
+    GuardianLost,
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this status.
+    Code(u8),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl LogEvent {
+    /// How much the event matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Lost { .. } | Self::Error { .. } => Level::Error,
+            Self::Stopping { reason, .. } => match reason {
+                StopReason::Signal | StopReason::Resigned => Level::Info,
+                StopReason::KeyLost
+                | StopReason::LeaseLost
+                | StopReason::RenewalTimeout
+                | StopReason::SupervisorLost
+                | StopReason::GuardianLost => Level::Error,
+            },
+            Self::RenewalFailed { .. } | Self::Warning { .. } => Level::Warn,
+            Self::Renewed { .. } => Level::Debug,
+            Self::Campaigning { .. }
+            | Self::Waiting(_)
+            | Self::Elected { .. }
+            | Self::Started { .. }
+            | Self::Killed { .. }
+            | Self::CommandExited(_)
+            | Self::TreeEmpty { .. }
+            | Self::Released
+            | Self::Exiting { .. } => Level::Info,
+        }
+    }
+
+    /// The event for what the election says that it waits for.
+    pub fn waiting(wait: &Wait, now: BootInstant) -> Self {
+        Self::Waiting(match wait {
+            Wait::Queue { leader, ahead } => WaitReason::Queue {
+                leader: leader.clone(),
+                ahead: *ahead,
+            },
+            Wait::Record { holder, until } => WaitReason::Record {
+                holder: *holder,
+                remaining: until.map(|until| until.saturating_since(now)),
+            },
+        })
+    }
+
+    /// A warning.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self::Warning {
+            message: message.into(),
+        }
+    }
+
+    /// An error.
+    pub fn error(message: impl Into<String>) -> Self {
+        Self::Error {
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Loss> for StopReason {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::KeyLost => Self::KeyLost,
+            Loss::LeaseLost => Self::LeaseLost,
+        }
+    }
+}
+
+impl StopReason {
+    /// The loss that the stop turns into; `None` for a stop that loses nothing.
+    pub fn loss(self) -> Option<LossReason> {
+        match self {
+            Self::Signal => None,
+            Self::Resigned => Some(LossReason::Resigned),
+            Self::KeyLost => Some(LossReason::KeyLost),
+            Self::LeaseLost => Some(LossReason::LeaseLost),
+            Self::RenewalTimeout => Some(LossReason::RenewalTimeout),
+            Self::SupervisorLost => Some(LossReason::SupervisorLost),
+            Self::GuardianLost => Some(LossReason::GuardianLost),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The log: a handle that never makes its caller wait.
+//!
+//! Lines go through a bounded queue to one thread that writes them. If whoever reads the log does
+//! not keep up, lines are dropped and counted, and the count is logged once lines flow again.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+use super::event::{Level, LogEvent};
+use super::sink::Sink;
+use super::{escape, json, text};
+
+/// How many lines wait for the writer at most.
+const QUEUE: usize = 1024;
+/// How long a line of a log without a thread may wait for a reader.
+const DIRECT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Sentences, each after `leaderrun: `.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, how, and where to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The form of a line.
+    pub format: Format,
+    /// A file to append to; `None` for standard error.
+    pub file: Option<PathBuf>,
+    /// The least important level that is logged.
+    pub level: Level,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The log file cannot be opened for appending.
+    #[error("cannot open the log file '{}': {source}", escape(&path.to_string_lossy()))]
+    Open {
+        /// Its name.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Standard error cannot be duplicated, or no thread can be started.
+    #[error("cannot start the log: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// A handle to the log; clones write to the same one.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    format: Format,
+    level: Level,
+    route: Route,
+}
+
+#[derive(Debug)]
+enum Route {
+    Queue {
+        lines: SyncSender<String>,
+        accepted: AtomicU64,
+        progress: Arc<Progress>,
+    },
+    Direct(Mutex<Sink>),
+    Nowhere,
+}
+
+/// What the writer and the handles know of each other. The lock is never held while writing.
+#[derive(Debug, Default)]
+struct Progress {
+    lost: AtomicU64,
+    /// How many of the accepted lines have been dealt with.
+    done: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Log {
+    /// Opens the log and starts the thread that writes it: not before the guardian is forked.
+    /// The thread blocks all signals, so it never takes one that is meant for another.
+    pub fn start(options: &LogOptions) -> Result<Self, LogError> {
+        let file = match &options.file {
+            Some(path) => Sink::open(path).map_err(|source| LogError::Open {
+                path: path.clone(),
+                source,
+            })?,
+            None => Sink::standard_error()?,
+        };
+        Ok(Self::start_on(file, options)?)
+    }
+
+    fn start_on(file: File, options: &LogOptions) -> io::Result<Self> {
+        let (lines, queue) = sync_channel(QUEUE);
+        let progress = Arc::new(Progress::default());
+        let writer = Writer {
+            format: options.format,
+            sink: Sink::new(file, None),
+            progress: Arc::clone(&progress),
+        };
+        // A new thread inherits the mask: block first, so that there is no instant without.
+        let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let thread = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run(&queue));
+        mask.thread_set_mask()?;
+        thread?;
+        Ok(Self::new(
+            options,
+            Route::Queue {
+                lines,
+                accepted: AtomicU64::new(0),
+                progress,
+            },
+        ))
+    }
+
+    /// A log without a thread, for an orphaned guardian: standard error belonged to those who
+    /// are gone, so it writes to the log file, if there is one that can be opened, or nowhere.
+    pub fn direct(options: &LogOptions) -> Self {
+        let route = match options.file.as_deref().map(Sink::open) {
+            Some(Ok(file)) => Route::Direct(Mutex::new(Sink::new(file, Some(DIRECT_PATIENCE)))),
+            Some(Err(_)) | None => Route::Nowhere,
+        };
+        Self::new(options, route)
+    }
+
+    fn new(options: &LogOptions, route: Route) -> Self {
+        Self(Arc::new(Inner {
+            format: options.format,
+            level: options.level,
+            route,
+        }))
+    }
+
+    /// Logs an event if its level is wanted. Never waits for the reader of the log.
+    pub fn event(&self, event: impl Into<LogEvent>) {
+        let event = event.into();
+        if event.level() > self.0.level {
+            return;
+        }
+        let line = || render(self.0.format, &event);
+        match &self.0.route {
+            Route::Queue {
+                lines,
+                accepted,
+                progress,
+            } => match lines.try_send(line()) {
+                Ok(()) => accepted.fetch_add(1, Ordering::Release),
+                Err(_) => progress.lost.fetch_add(1, Ordering::Relaxed),
+            },
+            Route::Direct(sink) => u64::from(lock(sink).write_line(&line())),
+            Route::Nowhere => 0,
+        };
+    }
+
+    /// Waits until what was logged so far is written, or `max` is over. Says whether it is
+    /// written. For the moment before exiting: the thread does not outlive the process.
+    pub fn flush(&self, max: Duration) -> bool {
+        let Route::Queue {
+            accepted, progress, ..
+        } = &self.0.route
+        else {
+            return true;
+        };
+        let start = Instant::now();
+        let wanted = accepted.load(Ordering::Acquire);
+        let mut done = lock(&progress.done);
+        while *done < wanted {
+            let left = max.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            (done, _) = progress
+                .changed
+                .wait_timeout(done, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+}
+
+struct Writer {
+    format: Format,
+    sink: Sink,
+    progress: Arc<Progress>,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<String>) {
+        for line in queue {
+            self.write(&line);
+            *lock(&self.progress.done) += 1;
+            self.progress.changed.notify_all();
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        let lost = &self.progress.lost;
+        if !self.sink.write_line(line) {
+            lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // Logged at any level: among the lost ones may be errors.
+        let count = lost.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            let lines = if count == 1 { "line was" } else { "lines were" };
+            let event = LogEvent::warning(format!("{count} log {lines} lost"));
+            if !self.sink.write_line(&render(self.format, &event)) {
+                lost.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn render(format: Format, event: &LogEvent) -> String {
+    let mut line = match format {
+        Format::Text => text::line(event),
+        Format::Json => json::line(event, SystemTime::now()),
+    };
+    line.push('\n');
+    line
+}
+
+/// A poisoned lock guards nothing that a panic could have left half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
+    use std::os::fd::OwnedFd;
+
+    const GENEROUS: Duration = Duration::from_secs(60);
+
+    fn on_a_pipe(level: Level) -> (Log, PipeReader) {
+        let (reader, writer) = pipe().unwrap();
+        let options = LogOptions {
+            level,
+            ..LogOptions::default()
+        };
+        (
+            Log::start_on(OwnedFd::from(writer).into(), &options).unwrap(),
+            reader,
+        )
+    }
+
+    #[test]
+    fn lines_come_out_in_order_and_by_level() {
+        let (log, mut reader) = on_a_pipe(Level::Error);
+        log.event(LogEvent::Released);
+        log.event(LogEvent::error("one"));
+        log.clone().event(LogEvent::error("two"));
+        assert!(log.flush(GENEROUS));
+        drop(log);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "leaderrun: error: one\nleaderrun: error: two\n");
+    }
+
+    #[test]
+    fn a_blocked_reader_stalls_nobody_and_learns_what_it_missed() {
+        let (log, reader) = on_a_pipe(Level::Info);
+        let sent = 20_000;
+        for _ in 0..sent {
+            log.event(LogEvent::Released);
+        }
+        assert!(
+            !log.flush(Duration::from_millis(10)),
+            "nobody has read anything"
+        );
+        // Once it reads again, everything is either there or counted.
+        let (mut received, mut lost) = (0, 0);
+        for line in BufReader::new(reader).lines() {
+            let line = line.unwrap();
+            match line.strip_prefix("leaderrun: warning: ") {
+                None => received += 1,
+                Some(warning) => {
+                    let (count, _) = warning.split_once(" log line").unwrap();
+                    lost += count.parse::<usize>().unwrap();
+                }
+            }
+            if received + lost == sent {
+                break;
+            }
+        }
+        assert!(lost > 0, "a pipe and the queue hold less");
+        assert!(log.flush(GENEROUS));
+    }
+
+    #[test]
+    fn a_log_file_is_appended_to_with_and_without_a_thread() {
+        let file = std::env::temp_dir().join(format!("leaderrun-log-{}", std::process::id()));
+        std::fs::write(&file, "before\n").unwrap();
+        let options = LogOptions {
+            file: Some(file.clone()),
+            ..LogOptions::default()
+        };
+        let log = Log::start(&options).unwrap();
+        log.event(LogEvent::warning("started"));
+        assert!(log.flush(GENEROUS));
+        Log::direct(&options).event(LogEvent::warning("orphaned"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(
+            text,
+            "before\nleaderrun: warning: started\nleaderrun: warning: orphaned\n"
+        );
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_opened_is_named() {
+        let file = PathBuf::from("/nonexistent/leaderrun.log");
+        let options = LogOptions {
+            file: Some(file),
+            ..LogOptions::default()
+        };
+        let message = Log::start(&options).unwrap_err().to_string();
+        assert!(
+            message.contains("'/nonexistent/leaderrun.log'"),
+            "{message}"
+        );
+        Log::direct(&options).event(LogEvent::Released);
+    }
+}

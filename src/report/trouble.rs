@@ -1,0 +1,153 @@
+//! etcd does not answer, for an hour: one warning for each new reason, and a reminder a minute.
+
+use std::time::Duration;
+
+use super::event::LogEvent;
+use crate::clock::BootInstant;
+use crate::timing::show;
+
+/// How often one is reminded of trouble that goes on.
+const REMINDER: Duration = Duration::from_secs(60);
+/// How many reasons are told apart. A rotation over several endpoints brings a few in turn, which
+/// is one trouble and not a change of reason each time.
+const REASONS: usize = 16;
+
+/// Decides which failures, out of many, are worth a line. Pure: it is told the time.
+#[derive(Debug, Default)]
+pub struct TroubleReporter {
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    since: BootInstant,
+    last_said: BootInstant,
+    suppressed: u64,
+    reasons: Vec<String>,
+}
+
+impl TroubleReporter {
+    /// All is well so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An attempt has failed for `reason`: the warning to log, if any.
+    pub fn failed(&mut self, reason: &str, now: BootInstant) -> Option<LogEvent> {
+        let Some(trouble) = &mut self.trouble else {
+            self.trouble = Some(Trouble {
+                since: now,
+                last_said: now,
+                suppressed: 0,
+                reasons: vec![reason.to_owned()],
+            });
+            return Some(LogEvent::warning(format!(
+                "etcd does not answer, trying again: {reason}"
+            )));
+        };
+        let is_new = !trouble.reasons.iter().any(|known| known == reason);
+        if !is_new && now.saturating_since(trouble.last_said) < REMINDER {
+            trouble.suppressed += 1;
+            return None;
+        }
+        if is_new {
+            if trouble.reasons.len() == REASONS {
+                trouble.reasons.remove(0);
+            }
+            trouble.reasons.push(reason.to_owned());
+        }
+        let message = format!(
+            "etcd has not answered for {}{}: {reason}",
+            whole_seconds(now.saturating_since(trouble.since)),
+            also(trouble.suppressed)
+        );
+        trouble.last_said = now;
+        trouble.suppressed = 0;
+        Some(LogEvent::warning(message))
+    }
+
+    /// An attempt has succeeded: what to log if there was trouble before.
+    pub fn answered(&mut self, now: BootInstant) -> Option<LogEvent> {
+        let trouble = self.trouble.take()?;
+        Some(LogEvent::warning(format!(
+            "etcd answers again after {}{}",
+            whole_seconds(now.saturating_since(trouble.since)),
+            also(trouble.suppressed)
+        )))
+    }
+}
+
+fn whole_seconds(d: Duration) -> String {
+    if d < Duration::from_secs(1) {
+        return show(d);
+    }
+    humantime::format_duration(Duration::from_secs(d.as_secs())).to_string()
+}
+
+fn also(suppressed: u64) -> String {
+    match suppressed {
+        0 => String::new(),
+        1 => " (1 failure not shown)".to_owned(),
+        n => format!(" ({n} failures not shown)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> BootInstant {
+        BootInstant::from_duration(Duration::from_secs(1000 + secs))
+    }
+
+    fn said(event: Option<LogEvent>) -> Option<String> {
+        event.map(|e| match e {
+            LogEvent::Warning { message } => message,
+            other => panic!("not a warning: {other:?}"),
+        })
+    }
+
+    #[test]
+    fn one_warning_for_each_reason_a_reminder_a_minute_and_the_end() {
+        let mut reporter = TroubleReporter::new();
+        assert_eq!(said(reporter.answered(at(0))), None);
+        assert_eq!(
+            said(reporter.failed("refused", at(0))).unwrap(),
+            "etcd does not answer, trying again: refused"
+        );
+        for s in 1..10 {
+            assert_eq!(said(reporter.failed("refused", at(s))), None);
+        }
+        assert_eq!(
+            said(reporter.failed("timed out", at(10))).unwrap(),
+            "etcd has not answered for 10s (9 failures not shown): timed out"
+        );
+        assert_eq!(said(reporter.failed("refused", at(69))), None);
+        assert_eq!(
+            said(reporter.failed("refused", at(70))).unwrap(),
+            "etcd has not answered for 1m 10s (1 failure not shown): refused"
+        );
+        assert_eq!(
+            said(reporter.answered(at(75))).unwrap(),
+            "etcd answers again after 1m 15s"
+        );
+        assert!(
+            reporter.failed("refused", at(80)).is_some(),
+            "a new bout of trouble"
+        );
+    }
+
+    #[test]
+    fn a_rotation_over_endpoints_is_one_trouble() {
+        let mut reporter = TroubleReporter::new();
+        let lines = (0..59)
+            .filter_map(|s| {
+                reporter.failed(
+                    ["a: refused", "b: refused", "c: refused"][s % 3],
+                    at(s as u64),
+                )
+            })
+            .count();
+        assert_eq!(lines, 3);
+    }
+}

@@ -1,0 +1,56 @@
+//! What the command and its descendants can know about their term.
+
+use crate::election::{Ancestor, Term, Token};
+
+/// The variables to add to the command's environment.
+pub fn of_command(key: &str, id: &str, endpoints: &str, term: &Term) -> Vec<(String, String)> {
+    [
+        ("LEADERRUN_KEY", key.to_owned()),
+        ("LEADERRUN_LEADER_KEY", term.leader_key.clone()),
+        ("LEADERRUN_TOKEN", term.token.to_string()),
+        ("LEADERRUN_LEASE_ID", term.lease.to_string()),
+        ("LEADERRUN_ID", id.to_owned()),
+        ("LEADERRUN_ENDPOINTS", endpoints.to_owned()),
+        // Those that `etcdctl lock` gives its command.
+        ("ETCD_LOCK_KEY", term.leader_key.clone()),
+        ("ETCD_LOCK_REV", term.token.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// The term on `key` that an ancestor of this process says it holds, if one does: a run under it would
+/// wait for itself for ever.
+pub fn ancestor(key: &str, lookup: impl Fn(&str) -> Option<String>) -> Option<Ancestor> {
+    if lookup("LEADERRUN_KEY")? != key {
+        return None;
+    }
+    Some(Ancestor {
+        leader_key: lookup("LEADERRUN_LEADER_KEY")?,
+        token: Token(lookup("LEADERRUN_TOKEN")?.parse().ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ancestor_is_one_on_the_same_key_only() {
+        let lookup = |name: &str| {
+            Some(match name {
+                "LEADERRUN_KEY" => "/a".to_owned(),
+                "LEADERRUN_LEADER_KEY" => "/a/1f".to_owned(),
+                "LEADERRUN_TOKEN" => "7".to_owned(),
+                _ => return None,
+            })
+        };
+        let found = Ancestor {
+            leader_key: "/a/1f".to_owned(),
+            token: Token(7),
+        };
+        assert_eq!(ancestor("/a", lookup), Some(found));
+        assert_eq!(ancestor("/b", lookup), None);
+        assert_eq!(ancestor("/a", |_| None), None);
+    }
+}

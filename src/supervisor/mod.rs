@@ -1,0 +1,112 @@
+//! The supervisor: the process that the user started.
+//!
+//! It brings three parties together: the election (a task), the guardian (a process, heard through a
+//! [`Watch`]) and whoever sends it signals. [`state`] says where a run stands, [`events`] what each event
+//! means there, this file waits for the events. Nothing here has to act for the
+//! command to die in time: it only feeds the deadline.
+
+mod environment;
+mod events;
+mod orphan;
+mod signals;
+mod start;
+mod state;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+pub use start::run;
+
+use crate::cli::{Patience, RunOptions};
+use crate::clock::BootInstant;
+use crate::election;
+use crate::exit_status::ExitStatus;
+use crate::guardian::Watch;
+use crate::report::{Log, TroubleReporter};
+use crate::sys::Dispositions;
+use signals::Signals;
+use state::State;
+
+/// How long leaving the queue, or giving up a term, may take before the supervisor ends without it.
+const FAREWELL: Duration = Duration::from_secs(8);
+/// The same after a signal in standby: a person or an init system waits.
+const QUICK_FAREWELL: Duration = Duration::from_secs(2);
+/// How long after the instant at which another may start the tree is still waited for.
+const UNPROVEN: Duration = Duration::from_secs(5);
+
+/// All that one run of leaderrun holds.
+struct Supervisor {
+    options: RunOptions,
+    dispositions: Dispositions,
+    log: Log,
+    watch: Watch,
+    election: election::Handle,
+    election_ended: bool,
+    state: State,
+    trouble: TroubleReporter,
+    /// What has been learnt while standing for election, for the verdict if time runs out.
+    campaign: Campaign,
+}
+
+/// One candidacy, from its beginning to its term.
+struct Campaign {
+    give_up_at: Option<Instant>,
+    /// Who stood in our way when we last looked.
+    waiting: Option<election::Wait>,
+    /// Why etcd could not be reached, if it never was.
+    unanswered: Option<String>,
+}
+
+impl Campaign {
+    fn begin(options: &RunOptions) -> Self {
+        Self {
+            give_up_at: match options.wait {
+                Patience::Forever | Patience::Try => None,
+                Patience::For(limit) => Some(Instant::now() + limit),
+            },
+            waiting: None,
+            unanswered: None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Lives until there is a status to exit with. All that was ours in etcd is released by then, or the
+    /// time for that is over.
+    async fn live(&mut self, mut signals: Signals) -> ExitStatus {
+        loop {
+            let alarm = self.alarm();
+            // The guardian's word first: what it says has happened already.
+            tokio::select! {
+                biased;
+                Some(news) = self.watch.news.recv() => self.on_news(news),
+                event = self.election.events.recv(), if !self.election_ended => match event {
+                    Some(event) => self.on_election(event),
+                    None => self.election_ended = true,
+                },
+                signal = signals.next() => self.on_signal(signal),
+                () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
+                    self.on_alarm();
+                }
+            }
+            if let State::Done(status) = self.state {
+                return status;
+            }
+        }
+    }
+
+    /// When to look at the clock although nothing has happened. Tokio's clock stands still in suspend,
+    /// so what depends on the lease is looked at once a second.
+    fn alarm(&self) -> Option<Instant> {
+        match &self.state {
+            State::Standby => self.campaign.give_up_at,
+            State::Elected(_) | State::Done(_) => None,
+            State::Running(run) => {
+                let left = run.unproven_at().saturating_since(BootInstant::now());
+                Some(Instant::now() + left.clamp(Duration::from_millis(1), Duration::from_secs(1)))
+            }
+            State::Releasing { until, .. } | State::Leaving { until, .. } => Some(*until),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a guardian does whose supervisor is gone: the tree is empty, so it gives back the lease, that
+//! nobody has to wait for the TTL.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::cli::RunOptions;
+use crate::clock::BootInstant;
+use crate::election::{self, Config};
+use crate::exit_status::ExitStatus;
+use crate::guardian::Farewell;
+use crate::report::{Log, LogEvent};
+use crate::rules::Rule;
+use crate::supervisor::start::runtime;
+
+/// The end of the guardian's process. Its status tells nobody anything: its parent is gone, or knows.
+pub fn end(options: &RunOptions, config: &Config, farewell: io::Result<Farewell>) -> ExitCode {
+    let log = Log::direct(&options.log);
+    match farewell {
+        Ok(Farewell::Dismissed) => return ExitCode::SUCCESS,
+        Ok(Farewell::Orphaned(_)) if Rule::OrphanRelease.is_off() => {}
+        Ok(Farewell::Orphaned(lease)) => {
+            // Whatever is left after the TTL has run out by itself.
+            let until = BootInstant::now() + options.settings.ttl;
+            let released = runtime().map_err(|e| e.to_string()).and_then(|runtime| {
+                let result = runtime.block_on(election::release_orphan(config, lease, until));
+                runtime.shutdown_background();
+                result
+            });
+            match released {
+                Ok(()) => log.event(LogEvent::Released),
+                Err(e) => log.event(LogEvent::warning(format!(
+                    "the supervisor is gone, and its place could not be given up: {e}"
+                ))),
+            }
+        }
+        Err(e) => log.event(LogEvent::error(format!("the guardian failed: {e}"))),
+    }
+    ExitStatus::Failed.into()
+}

@@ -1,0 +1,129 @@
+//! From a checked command line to three processes, and from their end to an exit status.
+
+use std::collections::HashSet;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::unistd::{Pid, getpid};
+
+use crate::cli::{OnLoss, RunOptions};
+use crate::election::{self, Config};
+use crate::etcd::Endpoint;
+use crate::exit_status::ExitStatus;
+use crate::guardian::{self, Side, Spec, Watch};
+use crate::lookup;
+use crate::report::{Log, LogEvent, TroubleReporter};
+use crate::supervisor::signals::Signals;
+use crate::supervisor::state::State;
+use crate::supervisor::{Campaign, Supervisor, environment, orphan};
+use crate::sys::{self, Dispositions, SeqPacket};
+
+/// How long the last lines of the log may wait for their reader.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Runs the command while it leads; returns when all is over. Must be called on the only thread.
+///
+/// Where the command was killed by a signal, this process dies by the same signal instead of returning.
+pub fn run(options: RunOptions) -> ExitCode {
+    let dispositions = Dispositions::inherited();
+    let path = std::env::var_os("PATH");
+    if let Err(refusal) = lookup::look_up(&options.command[0], path.as_deref()) {
+        eprintln!("leaderrun: {}", refusal.message);
+        return refusal.status.into();
+    }
+    match begin(options, dispositions) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("leaderrun: {error:#}");
+            ExitStatus::Failed.into()
+        }
+    }
+}
+
+fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
+    let config = Config {
+        key: options.key.clone(),
+        id: options.id.clone(),
+        settings: options.settings,
+        endpoints: Endpoint::parse_list(&options.endpoints)?,
+        ancestor: environment::ancestor(&options.key, |name| std::env::var(name).ok()),
+    };
+    sys::block_all_signals();
+    // `helper & exec leaderrun` leaves us children that are none of the command's.
+    let spared: HashSet<Pid> = sys::children_of(getpid())
+        .context("cannot read /proc, which is needed to find the command's descendants")?
+        .into_iter()
+        .map(|p| p.pid)
+        .collect();
+    let spec = Spec {
+        argv: options.command.clone(),
+        dispositions: dispositions.clone(),
+    };
+    match guardian::fork(spec, options.stop_signal.into()).context("cannot start the guardian")? {
+        Side::Guardian(farewell) => Ok(orphan::end(&options, &config, farewell)),
+        Side::Supervisor { guardian, socket } => {
+            supervise(options, config, dispositions, guardian, socket, spared)
+        }
+    }
+}
+
+fn supervise(
+    options: RunOptions,
+    config: Config,
+    dispositions: Dispositions,
+    guardian: Pid,
+    socket: SeqPacket,
+    spared: HashSet<Pid>,
+) -> Result<ExitCode> {
+    // The guardian of a supervisor that fails here sees the socket close, and ends.
+    let log = Log::start(&options.log)?;
+    let watch = Watch::begin(guardian, socket, spared).context("cannot watch the guardian")?;
+    let runtime = runtime().context("cannot start the runtime")?;
+    let status = runtime.block_on(async {
+        let signals = Signals::new().context("cannot take signals")?;
+        let election = election::spawn(config, Box::new(watch.lease_teller()));
+        let mut supervisor = Supervisor {
+            campaign: Campaign::begin(&options),
+            options,
+            dispositions,
+            log: log.clone(),
+            watch,
+            election,
+            election_ended: false,
+            state: State::Standby,
+            trouble: TroubleReporter::new(),
+        };
+        let status = supervisor.live(signals).await;
+        // With a tree that could not be proven dead, the guardian goes on killing as an orphan.
+        if status != ExitStatus::NotProven {
+            supervisor.watch.dismiss();
+        }
+        anyhow::Ok(status)
+    })?;
+    // A name that is being resolved would otherwise be waited for.
+    runtime.shutdown_background();
+    log.event(LogEvent::Exiting { status });
+    log.flush(LAST_WORDS);
+    Ok(match status {
+        ExitStatus::Signalled(signal) => sys::die_by_signal(sys::SignalNumber(signal)).into(),
+        other => other.into(),
+    })
+}
+
+/// One thread for all: there is little to do, and the fence does not depend on it.
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// Which of our standard streams the command may need again.
+pub(super) fn streams_to_let_go(on_loss: OnLoss) -> &'static [i32] {
+    match on_loss {
+        // Standard error stays, for the log.
+        OnLoss::Exit => &[nix::libc::STDIN_FILENO, nix::libc::STDOUT_FILENO],
+        OnLoss::Campaign => &[],
+    }
+}

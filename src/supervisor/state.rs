@@ -1,0 +1,120 @@
+//! Where a run stands.
+
+use tokio::time::Instant;
+
+use crate::clock::BootInstant;
+use crate::election::Term;
+use crate::exit_status::ExitStatus;
+use crate::report::StopReason;
+use crate::supervisor::UNPROVEN;
+use crate::sys::End;
+use crate::timing::Deadline;
+
+/// The states of one run of leaderrun.
+#[derive(Debug)]
+pub enum State {
+    /// Connecting, in the queue, or waiting out a record.
+    Standby,
+    /// Elected, and the guardian has refused to start the command so late: the next renewal decides.
+    Elected(Term),
+    /// The guardian was ordered to start the command, and the tree is not proven empty since.
+    Running(Run),
+    /// The tree is empty and the term is being given up.
+    Releasing {
+        /// What follows.
+        then: Afterwards,
+        /// When that is not waited for any longer.
+        until: Instant,
+    },
+    /// The place in the queue is being given up.
+    Leaving {
+        /// The status that leaderrun exits with.
+        status: ExitStatus,
+        /// When that is not waited for any longer.
+        until: Instant,
+    },
+    /// Nothing is left to do.
+    Done(ExitStatus),
+}
+
+/// What follows a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// leaderrun exits.
+    Exit(ExitStatus),
+    /// It stands for election again.
+    Campaign,
+}
+
+/// One run of the command, from the order to start it to the empty tree.
+#[derive(Debug)]
+pub struct Run {
+    /// The term that it runs in.
+    pub term: Term,
+    /// The latest deadline that was earned.
+    pub deadline: Deadline,
+    /// What came first: it gives the exit status.
+    pub cause: Option<Cause>,
+    /// How the main process of the command ended, once it has.
+    pub end: Option<End>,
+    /// Whether leadership is over.
+    pub lost: bool,
+    /// Whether the guardian is dead.
+    pub guardian_lost: bool,
+}
+
+/// The first reason for a run's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The command ended by itself, or in a planned stop: its status is ours.
+    Command,
+    /// The command could not be started.
+    NotStarted(ExitStatus),
+    /// Leadership was lost.
+    Lost(StopReason),
+}
+
+impl Run {
+    /// A run that is about to start.
+    pub const fn new(term: Term, deadline: Deadline) -> Self {
+        Self {
+            term,
+            deadline,
+            cause: None,
+            end: None,
+            lost: false,
+            guardian_lost: false,
+        }
+    }
+
+    /// Notes why the run ends, if nothing came before.
+    pub fn note(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+    }
+
+    /// When another candidate may start its command, if no renewal succeeds before.
+    pub fn another_may_start(&self) -> BootInstant {
+        self.deadline.another_may_start(self.term.timeline.margin())
+    }
+
+    /// When the tree, if it is not empty by then, is given up as not proven dead.
+    pub fn unproven_at(&self) -> BootInstant {
+        self.another_may_start() + UNPROVEN
+    }
+
+    /// The status to exit with, now that the tree is empty.
+    pub fn status(&self) -> ExitStatus {
+        match (self.cause, self.end) {
+            (Some(Cause::NotStarted(status)), _) => status,
+            (Some(Cause::Lost(_)), _) => ExitStatus::Lost,
+            (Some(Cause::Command) | None, Some(End::Code(code))) => {
+                ExitStatus::Command(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
+            }
+            (Some(Cause::Command) | None, Some(End::Signal(signal))) => {
+                ExitStatus::Signalled(signal.0)
+            }
+            // The guardian's last words were lost with it.
+            (Some(Cause::Command) | None, None) => ExitStatus::Lost,
+        }
+    }
+}
