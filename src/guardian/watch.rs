@@ -5,7 +5,7 @@
 //! that does not do its work is killed; the kernel then kills the command (`PR_SET_PDEATHSIG`), and what else
 //! was below it falls to this process, which sweeps it.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,12 +56,14 @@ struct Shared {
     socket: SeqPacket,
     wake: EventFd,
     duty: Mutex<Duty>,
+    outbox: Mutex<VecDeque<ToGuardian>>,
 }
 
 /// What the guardian owes us.
 #[derive(Debug, Default)]
 struct Duty {
-    dismissed: bool,
+    /// Since when it has been asked to end, if it has.
+    dismissed: Option<BootInstant>,
     /// The term that runs, if one does.
     term: Option<Owed>,
     /// Children that are none of the command's: `helper & exec leaderrun` left them to us.
@@ -77,6 +79,16 @@ struct Owed {
     unanswered_since: Option<BootInstant>,
     /// Whether the guardian has begun to stop the command, so that its stop instant is met.
     stopping: bool,
+}
+
+impl Duty {
+    /// When the guardian is to be given up, if nothing is heard of it before.
+    fn give_up_at(&self) -> Option<BootInstant> {
+        match self.dismissed {
+            Some(since) => Some(since + PATIENCE),
+            None => self.term.as_ref().and_then(Owed::give_up_at),
+        }
+    }
 }
 
 /// An answer may take this long on a busy machine.
@@ -111,6 +123,7 @@ impl Watch {
                 spared,
                 ..Duty::default()
             }),
+            outbox: Mutex::default(),
         });
         let children = SignalFd::for_sigchld()?;
         let (tell, news) = unbounded_channel();
@@ -128,7 +141,7 @@ impl Watch {
     /// A function that tells the guardian of a lease, from wherever leases are made.
     pub fn lease_teller(&self) -> impl FnMut(crate::election::LeaseId) + Send + use<> {
         let shared = Arc::clone(&self.shared);
-        move |lease| shared.tell(&ToGuardian::Lease(Some(lease)), &[])
+        move |lease| shared.tell(ToGuardian::Lease(Some(lease)))
     }
 
     /// Orders the command to be started, with our own standard streams.
@@ -139,8 +152,7 @@ impl Watch {
             unanswered_since: Some(BootInstant::now()),
             stopping: false,
         });
-        self.shared
-            .tell(&ToGuardian::Start(start), &sys::standard_streams());
+        self.shared.tell(ToGuardian::Start(start));
         self.shared.wake();
     }
 
@@ -151,26 +163,28 @@ impl Watch {
             owed.told = owed.told.max(deadline);
             owed.unanswered_since.get_or_insert_with(BootInstant::now);
         }
-        self.shared.tell(&ToGuardian::Extend(deadline), &[]);
+        self.shared.tell(ToGuardian::Extend(deadline));
         self.shared.wake();
     }
 
     /// Says anything else.
-    pub fn tell(&self, message: &ToGuardian) {
-        self.shared.tell(message, &[]);
+    pub fn tell(&self, message: ToGuardian) {
+        self.shared.tell(message);
     }
 
-    /// Sends the guardian away; all is released. Waits for its end, which takes no longer than it needs to exit.
+    /// Sends the guardian away; all is released. Waits for its end: an instant, or [`PATIENCE`] and
+    /// SIGKILL if it is frozen.
     pub fn dismiss(self) {
-        self.shared.duty().dismissed = true;
-        self.shared.tell(&ToGuardian::Exit, &[]);
+        self.shared.duty().dismissed = Some(BootInstant::now());
+        self.shared.tell(ToGuardian::Exit);
+        self.shared.wake();
         let _ = self.thread.join();
     }
 }
 
 impl Shared {
     fn duty(&self) -> MutexGuard<'_, Duty> {
-        self.duty.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.duty)
     }
 
     fn wake(&self) {
@@ -178,9 +192,31 @@ impl Shared {
         let _ = self.wake.write(1);
     }
 
-    fn tell(&self, message: &ToGuardian, descriptors: &[RawFd]) {
-        // A guardian that is gone or does not read is what the watch is for.
-        let _ = self.socket.send(&encode(message), descriptors);
+    /// Says `message`, now or as soon as there is room; never waits, never changes the order.
+    fn tell(&self, message: ToGuardian) {
+        let mut outbox = lock(&self.outbox);
+        outbox.push_back(message);
+        if !self.flush(&mut outbox) {
+            drop(outbox);
+            self.wake();
+        }
+    }
+
+    /// Sends what waits, as far as there is room. Returns whether nothing waits any more.
+    fn flush(&self, outbox: &mut VecDeque<ToGuardian>) -> bool {
+        while let Some(message) = outbox.front() {
+            let streams = sys::standard_streams();
+            let descriptors: &[RawFd] = match message {
+                ToGuardian::Start(_) => &streams,
+                _ => &[],
+            };
+            match self.socket.send(&encode(message), descriptors) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                // Sent; or the guardian is gone, which is what the watch is for.
+                Ok(()) | Err(_) => outbox.pop_front(),
+            };
+        }
+        true
     }
 
     /// Orphans of our earlier children fall to us as well. While the guardian lives, no orphan of
@@ -209,28 +245,28 @@ impl Shared {
         let mut killed_by_us = false;
         let mut speaks = true;
         loop {
-            let give_up_at = self.duty().term.as_ref().and_then(Owed::give_up_at);
+            let give_up_at = self.duty().give_up_at();
             self.wait(children, speaks, give_up_at.filter(|_| !killed_by_us));
             speaks = speaks && self.listen(tell);
             let state = sys::poll_child(self.guardian);
             if state == Some(StopOrExit::Exited) {
                 break;
             }
+            sys::reap_all_but(self.guardian);
             let overdue = self
                 .duty()
-                .term
-                .as_ref()
-                .and_then(Owed::give_up_at)
+                .give_up_at()
                 .is_some_and(|at| at <= BootInstant::now());
             let unfit = state == Some(StopOrExit::Stopped) || overdue || !speaks;
-            if unfit && !killed_by_us && !self.duty().dismissed && !Rule::GuardianWatch.is_off() {
+            let expected = self.duty().dismissed.is_some() && !overdue;
+            if unfit && !killed_by_us && !expected && !Rule::GuardianWatch.is_off() {
                 killed_by_us = true;
                 let _ = sys::kill(self.guardian, KILL);
             }
         }
         // What it said before its end counts, its last words above all.
         while self.listen(tell) && self.has_more() {}
-        if self.duty().dismissed {
+        if self.duty().dismissed.is_some() {
             return;
         }
         let _ = tell.send(News::Lost { killed_by_us });
@@ -239,17 +275,22 @@ impl Shared {
     }
 
     fn wait(&self, children: &SignalFd, speaks: bool, until: Option<BootInstant>) {
-        let timeout = until.map_or(PollTimeout::NONE, |at| timeout_until(at));
+        let timeout = until.map_or(PollTimeout::NONE, timeout_until);
+        let mut wanted = PollFlags::POLLIN;
+        if !lock(&self.outbox).is_empty() {
+            wanted |= PollFlags::POLLOUT;
+        }
         let mut fds = vec![
             PollFd::new(children.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
         ];
         if speaks {
-            fds.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
+            fds.push(PollFd::new(self.socket.as_fd(), wanted));
         }
         let _ = poll(&mut fds, timeout);
         children.drain();
         let _ = self.wake.read();
+        self.flush(&mut lock(&self.outbox));
     }
 
     fn has_more(&self) -> bool {
@@ -346,6 +387,11 @@ impl Shared {
         ours.retain(|p| !duty.spared.contains(&p.pid));
         ours
     }
+}
+
+/// A panic aborts the process, so no lock is ever seen poisoned.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// poll(2) counts on a clock that stands still in suspend; waking early is harmless, so it is asked

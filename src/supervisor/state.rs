@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::clock::BootInstant;
 use crate::election::Term;
 use crate::exit_status::ExitStatus;
-use crate::report::StopReason;
+use crate::report::LossReason;
 use crate::supervisor::UNPROVEN;
 use crate::sys::End;
 use crate::timing::Deadline;
@@ -71,7 +71,7 @@ pub enum Cause {
     /// The command could not be started.
     NotStarted(ExitStatus),
     /// Leadership was lost.
-    Lost(StopReason),
+    Lost(LossReason),
 }
 
 impl Run {

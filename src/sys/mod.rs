@@ -20,4 +20,4 @@ pub use signals::{
 };
 pub use socket::{MAX_MESSAGE, Received, SeqPacket};
 pub use tree::{Process, children_of, descendants_of, kill, kill_group, kill_verified};
-pub use wait::{End, NoChildren, Reaped, StopOrExit, poll_child, reap_any};
+pub use wait::{End, NoChildren, Reaped, StopOrExit, poll_child, reap_all_but, reap_any};

@@ -91,3 +91,16 @@ pub fn poll_child(pid: Pid) -> Option<StopOrExit> {
         Ok(Some(_)) | Err(_) => Some(StopOrExit::Exited),
     }
 }
+
+/// Reaps every dead child but `spared`: as PID 1, or after `helper & exec leaderrun`, this process has
+/// children that it never started and nobody else waits for.
+pub fn reap_all_but(spared: Pid) {
+    let peek = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    while let Ok(Some((pid, _, _))) = waitid(libc::P_ALL, 0, peek) {
+        if pid == spared {
+            // It is first in line, and whoever watches it will take it; then the rest can be seen.
+            return;
+        }
+        poll_child(pid);
+    }
+}

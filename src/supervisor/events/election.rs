@@ -1,0 +1,217 @@
+//! What the election says.
+
+use crate::cli::Patience;
+use crate::clock::BootInstant;
+use crate::election::{ElectionError, Event, Loss, Term, Wait};
+use crate::exit_status::ExitStatus;
+use crate::guardian::message::{Reason, Start, ToGuardian};
+use crate::report::{LogEvent, LossReason};
+use crate::supervisor::state::{Afterwards, Run, State};
+use crate::supervisor::{Campaign, Supervisor, environment};
+use crate::timing::Deadline;
+
+impl Supervisor {
+    pub(super) fn on_election(&mut self, event: Event) {
+        match event {
+            Event::Campaigning { lease, ttl } => {
+                self.etcd_answered();
+                self.log.event(LogEvent::Campaigning {
+                    key: self.options.key.clone(),
+                    lease,
+                    id: self.options.id.clone(),
+                    ttl,
+                });
+            }
+            Event::Waiting(wait) => self.on_waiting(wait),
+            Event::Elected(term) => self.on_elected(term),
+            Event::Extended(deadline) => self.on_extended(deadline),
+            Event::RenewalFailed { endpoint, error } => self.on_renewal_failed(endpoint, error),
+            Event::Lost(loss) => self.on_loss(loss),
+            Event::Unreachable {
+                answered_before,
+                error,
+            } => {
+                self.on_unreachable(answered_before, error);
+            }
+            Event::Warning(message) => self.log.event(LogEvent::warning(message)),
+            Event::Released => {
+                self.log.event(LogEvent::Released);
+                self.on_released();
+            }
+            Event::ReleaseFailed(error) => {
+                let message = format!("etcd could not be told that we are done: {error}");
+                self.log.event(LogEvent::warning(message));
+                self.on_released();
+            }
+            Event::Failed(error) => self.on_failed(&error),
+        }
+    }
+
+    fn etcd_answered(&mut self) {
+        self.campaign.unanswered = None;
+        if let Some(event) = self.trouble.answered(BootInstant::now()) {
+            self.log.event(event);
+        }
+    }
+
+    fn on_waiting(&mut self, wait: Wait) {
+        self.etcd_answered();
+        self.log.event(LogEvent::waiting(&wait, BootInstant::now()));
+        self.campaign.waiting = Some(wait);
+        if matches!(self.state, State::Standby) && self.options.wait == Patience::Try {
+            self.give_up();
+        }
+    }
+
+    fn on_elected(&mut self, term: Term) {
+        self.etcd_answered();
+        self.log.event(LogEvent::Elected {
+            key: self.options.key.clone(),
+            token: term.token,
+            lease: term.lease,
+            waited: term.waited,
+        });
+        match self.state {
+            State::Standby => self.order_start(term),
+            // It crossed our leaving, which gives up the term as well.
+            State::Leaving { .. } | State::Done(_) => {}
+            State::Elected(_) | State::Running(_) | State::Releasing { .. } => {
+                unreachable!("a term within a term")
+            }
+        }
+    }
+
+    fn order_start(&mut self, term: Term) {
+        let deadline = term.deadline;
+        let order = Start {
+            environment: environment::of_command(
+                &self.options.key,
+                &self.options.id,
+                &self.options.endpoints,
+                &term,
+            ),
+            deadline,
+            grace: term.timeline.grace(),
+            margin: term.timeline.margin(),
+        };
+        self.watch.start(order, term.timeline);
+        self.state = State::Running(Run::new(term, deadline));
+    }
+
+    fn on_extended(&mut self, deadline: Deadline) {
+        match &mut self.state {
+            State::Elected(term) => {
+                let mut term = term.clone();
+                term.deadline = deadline;
+                self.order_start(term);
+            }
+            State::Running(run) => {
+                run.deadline = run.deadline.max(deadline);
+                self.watch.extend(deadline);
+                let stop = run.deadline.stop_at(run.term.timeline.grace());
+                let remaining = stop.saturating_since(BootInstant::now());
+                self.log.event(LogEvent::Renewed { remaining });
+            }
+            State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
+        }
+    }
+
+    fn on_renewal_failed(&mut self, endpoint: String, error: String) {
+        let State::Running(Run {
+            deadline,
+            term,
+            lost,
+            ..
+        }) = &self.state
+        else {
+            return;
+        };
+        // Once it is over, failing renewals are no news.
+        if !lost {
+            let stop = deadline.stop_at(term.timeline.grace());
+            let remaining = stop.saturating_since(BootInstant::now());
+            self.log.event(LogEvent::RenewalFailed {
+                endpoint,
+                error,
+                remaining,
+            });
+        }
+    }
+
+    fn on_loss(&mut self, loss: Loss) {
+        match &mut self.state {
+            State::Running(_) => {
+                let reason = match loss {
+                    Loss::KeyLost => Reason::KeyLost,
+                    Loss::LeaseLost => Reason::LeaseLost,
+                };
+                self.watch.tell(ToGuardian::Fence(reason));
+            }
+            State::Elected(_) => {
+                let reason = match loss {
+                    Loss::KeyLost => LossReason::KeyLost,
+                    Loss::LeaseLost => LossReason::LeaseLost,
+                };
+                self.log.event(LogEvent::Lost { reason });
+                self.release(self.after_loss());
+            }
+            State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
+        }
+    }
+
+    fn on_unreachable(&mut self, answered_before: bool, error: String) {
+        if !matches!(self.state, State::Standby) {
+            return;
+        }
+        if !answered_before {
+            self.campaign.unanswered = Some(error.clone());
+        }
+        if self.options.wait == Patience::Try {
+            self.log
+                .event(LogEvent::error(format!("etcd does not answer: {error}")));
+            self.leave(ExitStatus::Failed);
+        } else if let Some(event) = self.trouble.failed(&error, BootInstant::now()) {
+            self.log.event(event);
+        }
+    }
+
+    fn on_released(&mut self) {
+        match self.state {
+            State::Releasing {
+                then: Afterwards::Exit(status),
+                ..
+            }
+            | State::Leaving { status, .. } => self.state = State::Done(status),
+            State::Releasing {
+                then: Afterwards::Campaign,
+                ..
+            } => {
+                self.campaign = Campaign::begin(&self.options);
+                self.state = State::Standby;
+            }
+            // With the rule of the release's order switched off, it comes while the command runs.
+            State::Running(_) | State::Standby | State::Elected(_) | State::Done(_) => {}
+        }
+    }
+
+    fn on_failed(&mut self, error: &ElectionError) {
+        self.election_ended = true;
+        self.log.event(LogEvent::error(error.to_string()));
+        match self.state {
+            State::Standby | State::Elected(_) => self.state = State::Done(ExitStatus::Failed),
+            State::Releasing {
+                then: Afterwards::Exit(status),
+                ..
+            }
+            | State::Leaving { status, .. } => self.state = State::Done(status),
+            State::Releasing {
+                then: Afterwards::Campaign,
+                ..
+            } => {
+                self.state = State::Done(ExitStatus::Failed);
+            }
+            // The fence decides while a command runs.
+            State::Running(_) | State::Done(_) => {}
+        }
+    }
+}

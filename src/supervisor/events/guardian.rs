@@ -1,0 +1,182 @@
+//! What the guardian says, and what the watch over it has seen.
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::clock::BootInstant;
+use crate::exit_status::ExitStatus;
+use crate::guardian::message::{self, FromGuardian, Reason, Stuck};
+use crate::guardian::watch::News;
+use crate::report::{Ending, KillReason, LogEvent, LossReason, StopReason};
+use crate::supervisor::Supervisor;
+use crate::supervisor::start::streams_to_let_go;
+use crate::supervisor::state::{Afterwards, Cause, State};
+use crate::sys::{self, End, SignalNumber};
+
+impl Supervisor {
+    pub(super) fn on_news(&mut self, news: News) {
+        match news {
+            News::Said(FromGuardian::Started { pid }) => self.on_started(pid),
+            News::Said(FromGuardian::NotStarted { errno, at_exec }) => {
+                self.on_not_started(Errno::from_raw(errno), at_exec);
+            }
+            News::Said(FromGuardian::Refused) => {
+                if let State::Running(run) = &self.state {
+                    self.state = State::Elected(run.term.clone());
+                }
+            }
+            News::Said(FromGuardian::Acknowledged(_)) => {}
+            News::Said(FromGuardian::Fencing { reason, signal }) => self.on_fencing(reason, signal),
+            News::Said(FromGuardian::Killed(reason)) => {
+                self.log.event(LogEvent::Killed {
+                    reason: killed_because(reason),
+                });
+            }
+            News::Said(FromGuardian::Exited(end)) => self.on_exited(end),
+            News::Said(FromGuardian::Stuck(stuck)) | News::Stuck(stuck) => self.on_stuck(&stuck),
+            News::Said(FromGuardian::TreeEmpty { at }) => self.on_tree_empty(at),
+            News::Lost { killed_by_us } => self.on_guardian_lost(killed_by_us),
+            News::TreeEmpty => self.on_tree_empty(BootInstant::now()),
+        }
+    }
+
+    fn on_started(&mut self, pid: i32) {
+        self.log.event(LogEvent::Started { pid });
+        // The command has its streams; a pipe is to end when the command does.
+        let _ = sys::point_standard_streams_at_null(streams_to_let_go(self.options.on_loss));
+    }
+
+    fn on_not_started(&mut self, errno: Errno, at_exec: bool) {
+        let name = self.options.command[0].to_string_lossy().into_owned();
+        let status = match errno {
+            _ if !at_exec => ExitStatus::Failed,
+            Errno::ENOENT | Errno::ENOTDIR => ExitStatus::NotFound,
+            _ => ExitStatus::CannotExecute,
+        };
+        let what = if at_exec {
+            "execute"
+        } else {
+            "start a process for"
+        };
+        let message = format!("cannot {what} '{name}': {}", errno.desc());
+        self.log.event(LogEvent::error(message));
+        let State::Running(run) = &mut self.state else {
+            return;
+        };
+        run.note(Cause::NotStarted(status));
+        if !at_exec {
+            // There is no process, so no word of its end will come.
+            let then = self.after_run();
+            self.release(then);
+        }
+    }
+
+    fn on_fencing(&mut self, reason: Reason, signal: SignalNumber) {
+        let reason = lost_because(reason);
+        self.log.event(LogEvent::Stopping {
+            reason: reason.into(),
+            signal: signal.0,
+        });
+        let State::Running(run) = &mut self.state else {
+            return;
+        };
+        run.note(Cause::Lost(reason));
+        run.lost = true;
+        self.break_release_order();
+    }
+
+    fn on_exited(&mut self, end: End) {
+        let State::Running(run) = &mut self.state else {
+            return;
+        };
+        let not_started = matches!(run.cause, Some(Cause::NotStarted(_)));
+        run.note(Cause::Command);
+        run.end = Some(end);
+        if !not_started {
+            self.log.event(LogEvent::CommandExited(match end {
+                End::Code(code) => Ending::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+                End::Signal(signal) => Ending::Signal(signal.0),
+            }));
+        }
+        self.break_release_order();
+    }
+
+    fn on_stuck(&mut self, stuck: &Stuck) {
+        let why = if stuck.not_permitted {
+            "we are not permitted to kill some of them: they run as another user"
+        } else {
+            "they are in the kernel, or frozen"
+        };
+        self.log.event(LogEvent::error(format!(
+            "{} of the command's processes survive SIGKILL ({why}): {}; trying again, and holding the \
+             leadership as long as etcd lets us",
+            stuck.count,
+            stuck.examples.join(", ")
+        )));
+    }
+
+    fn on_guardian_lost(&mut self, killed_by_us: bool) {
+        let how = if killed_by_us {
+            "stopped working and was killed"
+        } else {
+            "was killed"
+        };
+        match &mut self.state {
+            State::Running(run) => {
+                self.log.event(LogEvent::Stopping {
+                    reason: StopReason::GuardianLost,
+                    signal: libc::SIGKILL,
+                });
+                self.log.event(LogEvent::Killed {
+                    reason: KillReason::GuardianLost,
+                });
+                run.note(Cause::Lost(LossReason::GuardianLost));
+                run.lost = true;
+                run.guardian_lost = true;
+            }
+            State::Standby | State::Elected(_) => {
+                let message = format!("the guardian {how}: no command can be started");
+                self.log.event(LogEvent::error(message));
+                self.leave(ExitStatus::Failed);
+            }
+            State::Releasing { then, .. } => {
+                // There is nobody left to start a command after the next election.
+                if *then == Afterwards::Campaign {
+                    *then = Afterwards::Exit(ExitStatus::Lost);
+                }
+            }
+            State::Leaving { .. } | State::Done(_) => {}
+        }
+    }
+
+    fn on_tree_empty(&mut self, at: BootInstant) {
+        let State::Running(run) = &self.state else {
+            return;
+        };
+        let headroom = run.another_may_start().seconds_since(at);
+        self.log.event(LogEvent::TreeEmpty { headroom });
+        if let Some(Cause::Lost(reason)) = run.cause {
+            self.log.event(LogEvent::Lost { reason });
+        }
+        let then = self.after_run();
+        self.release(then);
+    }
+}
+
+fn lost_because(reason: Reason) -> LossReason {
+    match reason {
+        Reason::KeyLost => LossReason::KeyLost,
+        Reason::LeaseLost => LossReason::LeaseLost,
+        Reason::RenewalTimeout => LossReason::RenewalTimeout,
+        Reason::SupervisorLost => LossReason::SupervisorLost,
+    }
+}
+
+fn killed_because(reason: message::KillReason) -> KillReason {
+    match reason {
+        message::KillReason::Deadline => KillReason::Deadline,
+        message::KillReason::Grace => KillReason::Grace,
+        message::KillReason::StopTimeout => KillReason::StopTimeout,
+        message::KillReason::Leftovers => KillReason::Leftovers,
+    }
+}

@@ -1,0 +1,126 @@
+//! What each event means in each state. One file for each party that events come from; here is time, and
+//! what several of them do.
+
+mod election;
+mod guardian;
+mod signals;
+
+use tokio::time::Instant;
+
+use crate::cli::OnLoss;
+use crate::clock::BootInstant;
+use crate::election::{Command, Wait};
+use crate::exit_status::ExitStatus;
+use crate::report::LogEvent;
+use crate::rules::Rule;
+use crate::supervisor::state::{Afterwards, Cause, State};
+use crate::supervisor::{FAREWELL, QUICK_FAREWELL, Supervisor};
+
+impl Supervisor {
+    pub(super) fn on_alarm(&mut self) {
+        match &self.state {
+            State::Standby => {
+                if self
+                    .campaign
+                    .give_up_at
+                    .is_some_and(|at| at <= Instant::now())
+                {
+                    self.give_up();
+                }
+            }
+            State::Running(run) => {
+                if run.unproven_at() <= BootInstant::now() {
+                    self.log.event(LogEvent::error(
+                        "leadership can no longer be held, and the command's process tree is not \
+                         proven dead: another may start although some of it lives; \
+                         the guardian goes on killing it",
+                    ));
+                    self.state = State::Done(ExitStatus::NotProven);
+                }
+            }
+            State::Releasing { until, .. } | State::Leaving { until, .. } => {
+                if *until <= Instant::now() {
+                    self.log.event(LogEvent::warning(
+                        "etcd could not be told in time that we are done",
+                    ));
+                    self.on_released();
+                }
+            }
+            State::Elected(_) | State::Done(_) => {}
+        }
+    }
+
+    /// `--try` or `--wait` is over.
+    fn give_up(&mut self) {
+        if let Some(error) = self.campaign.unanswered.take() {
+            self.log
+                .event(LogEvent::error(format!("etcd has never answered: {error}")));
+            self.leave(ExitStatus::Failed);
+            return;
+        }
+        let why = match &self.campaign.waiting {
+            Some(Wait::Queue { leader, .. }) => format!("{leader} leads"),
+            Some(Wait::Record { .. }) => {
+                "an earlier leader's command may still be running".to_owned()
+            }
+            None => "etcd has not answered in time".to_owned(),
+        };
+        self.log
+            .event(LogEvent::warning(format!("not elected: {why}")));
+        let status = match self.campaign.waiting {
+            Some(_) => ExitStatus::NotElected(self.options.conflict_exit_code),
+            None => ExitStatus::Failed,
+        };
+        self.leave(status);
+    }
+
+    pub(super) fn leave(&mut self, status: ExitStatus) {
+        let _ = self.election.commands.send(Command::Leave);
+        let until = Instant::now() + QUICK_FAREWELL;
+        self.state = State::Leaving { status, until };
+        if self.election_ended {
+            self.state = State::Done(status);
+        }
+    }
+
+    /// What follows a run, now that its tree is empty.
+    pub(super) fn after_run(&self) -> Afterwards {
+        match &self.state {
+            State::Running(run) if matches!(run.cause, Some(Cause::Lost(_))) => {
+                if run.guardian_lost {
+                    Afterwards::Exit(ExitStatus::Lost)
+                } else {
+                    self.after_loss()
+                }
+            }
+            State::Running(run) => Afterwards::Exit(run.status()),
+            _ => Afterwards::Exit(ExitStatus::Failed),
+        }
+    }
+
+    pub(super) fn after_loss(&self) -> Afterwards {
+        match self.options.on_loss {
+            OnLoss::Exit => Afterwards::Exit(ExitStatus::Lost),
+            OnLoss::Campaign => Afterwards::Campaign,
+        }
+    }
+
+    /// Gives up the term. Only ever over an empty tree.
+    pub(super) fn release(&mut self, then: Afterwards) {
+        let campaign_again = then == Afterwards::Campaign;
+        let _ = self.election.commands.send(Command::End { campaign_again });
+        let until = Instant::now() + FAREWELL;
+        self.state = State::Releasing { then, until };
+        if self.election_ended {
+            self.on_released();
+        }
+    }
+
+    pub(super) fn break_release_order(&mut self) {
+        if Rule::ReleaseOrder.is_off() {
+            let _ = self.election.commands.send(Command::End {
+                campaign_again: false,
+            });
+        }
+    }
+}
