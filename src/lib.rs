@@ -1,27 +1,4 @@
-//! Runs a command only while it is the leader of an etcd election, and proves the command's process
-//! tree dead before another leaderrun starts its own.
-//!
-//! # The promise
-//!
-//! For one key in one etcd cluster, the lifetimes of two leaderrun commands' process trees never
-//! overlap, from the first instruction of one to the death of its last descendant. It rests on two
-//! things: etcd's transactions are linearizable, and clocks tick at about the same rate.
-//!
-//! # A tour of the house
-//!
-//! Three processes share the work. The [`supervisor`] is the one that the user started; whatever may
-//! block or fail is its task. It forks the [`guardian`] before any thread exists: parent and only
-//! killer of the command, with the one timer that everything depends on. The command is the user's.
-//!
-//! - [`timing`] is the arithmetic of a term, [`clock`] the one clock that counts.
-//! - [`election`] decides who leads, over [`etcd`]; it knows no process.
-//! - [`guardian`] starts, stops, kills and reaps; it knows no etcd.
-//! - [`supervisor`] brings both together: the states of a run, and every event in each of them.
-//! - [`cli`], [`report`], [`exit_status`] and [`lookup`] are what users meet.
-//! - [`sys`] holds every unsafe line; [`rules`] lets the tests switch a rule off.
-//!
-//! Imports point downwards in this list's spirit: `sys` knows nobody, the supervisor knows all.
-
+//! leaderrun
 pub mod cli;
 pub mod clock;
 pub mod election;

@@ -14,6 +14,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
 
 use crate::exit_status::ExitStatus;
+use crate::report::escape;
 
 /// Where commands are looked for if `PATH` is not set (`_CS_PATH` of `confstr(3)`).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -65,7 +66,7 @@ pub fn look_up(command: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, NotRunn
         message: format!(
             "command {} not found in PATH={}",
             quoted(command),
-            path.to_string_lossy()
+            escape(&path.to_string_lossy())
         ),
     }))
 }
@@ -126,7 +127,7 @@ fn check(file: &Path) -> Result<(), Obstacle> {
 }
 
 fn quoted(name: &OsStr) -> String {
-    format!("'{}'", name.to_string_lossy())
+    format!("'{}'", escape(&name.to_string_lossy()))
 }
 
 #[cfg(test)]

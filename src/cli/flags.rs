@@ -11,6 +11,11 @@ use clap::{ArgAction, Parser};
 ///
 /// leaderrun campaigns for leadership in etcd, runs COMMAND once elected, and makes sure that its
 /// whole process tree is dead before another leaderrun starts its own.
+#[expect(
+    clippy::struct_excessive_bools,
+    clippy::doc_markdown,
+    reason = "these are flags, and the comments on them are the text of --help"
+)]
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "leaderrun",

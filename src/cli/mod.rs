@@ -1,12 +1,11 @@
 //! The command line and the environment, checked: what is returned can be run.
 //!
-//! clap knows which options there are ([`flags`]), [`environment`] finds what clap did not, and
-//! [`checks`] decides what values mean. So a bad value gets the same message from a flag and from
-//! a variable, with the culprit's name in front.
+//! clap knows which options there are (`flags`), `environment` finds what clap did not, and
+//! `checks` and `settings` decide what values mean. So a bad value gets the same message from a
+//! flag and from a variable, with the culprit's name in front.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -14,21 +13,19 @@ use clap::error::ErrorKind;
 use nix::sys::signal::Signal;
 
 use crate::exit_status::ExitStatus;
-use crate::report::{Format, Level, LogOptions};
-use crate::timing::{DEFAULT_TTL, Settings, Timeline, TimelineError};
-use environment::{Environment, Given};
+use crate::report::LogOptions;
+use crate::timing::{Settings, Timeline};
+use environment::Environment;
 use flags::Flags;
 
 mod checks;
 mod environment;
 mod flags;
+mod settings;
 mod words;
 
 #[cfg(test)]
 mod tests;
-
-/// Where etcd is, if nothing says so.
-const DEFAULT_ENDPOINTS: &str = "127.0.0.1:2379";
 
 /// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,20 +120,11 @@ pub fn parse(
     words::refuse_late_subcommand(&args, &flags.command)?;
     let env = Environment::new(&environment);
 
-    let key = key(&env, std::mem::take(&mut flags.key))?;
-    let (settings, timeline) = timeline(&env, &mut flags)?;
-    let id = match env.value("id", flags.id.take()) {
-        Some(given) => given.parse(checks::id)?,
-        None => checks::id(&default_id())
-            .map_err(|complaint| UsageError::at("the default of --id, host:pid", &complaint))?,
-    };
-    let endpoints = env
-        .value("endpoints", flags.endpoints.take())
-        .or_else(|| env.of_etcdctl("ETCDCTL_ENDPOINTS"))
-        .map(|given| given.parse(|list| check_endpoints(list).map(|()| list.to_owned())))
-        .transpose()?
-        .unwrap_or_else(|| DEFAULT_ENDPOINTS.to_owned());
-    let wait = patience(&env, &mut flags)?;
+    let key = settings::key(&env, std::mem::take(&mut flags.key))?;
+    let (settings, timeline) = settings::timeline(&env, &mut flags)?;
+    let id = settings::id(&env, flags.id.take())?;
+    let endpoints = settings::endpoints(&env, flags.endpoints.take(), check_endpoints)?;
+    let wait = settings::patience(&env, &mut flags)?;
     let value = |option, flag: &mut Option<OsString>| env.value(option, flag.take());
     let conflict_exit_code = value("conflict-exit-code", &mut flags.conflict_exit_code)
         .map(|given| given.parse(checks::exit_code))
@@ -154,7 +142,7 @@ pub fn parse(
         .map(|given| given.parse(checks::stop_timeout))
         .transpose()?
         .flatten();
-    let log = log(&env, &mut flags)?;
+    let log = settings::log(&env, &mut flags)?;
 
     if flags.explain || env.switch("explain")? {
         return Ok(Parsed::Print(timeline.explain()));
@@ -189,121 +177,4 @@ fn from_clap(error: &clap::Error) -> Result<Parsed, UsageError> {
                 .to_owned(),
         )),
     }
-}
-
-fn key(env: &Environment, mut flags: Vec<OsString>) -> Result<Option<String>, UsageError> {
-    if flags.len() > 1 {
-        return Err(UsageError::at(
-            "--key",
-            "given more than once, but a run has one election (the TLS key is --cert-key)",
-        ));
-    }
-    env.value("key", flags.pop())
-        .map(|given| given.parse(checks::key))
-        .transpose()
-}
-
-fn timeline(env: &Environment, flags: &mut Flags) -> Result<(Settings, Timeline), UsageError> {
-    let ttl = env.value("ttl", flags.ttl.take());
-    let grace = env.value("grace", flags.grace.take());
-    let margin = env.value("margin", flags.margin.take());
-    let renew_interval = env.value("renew-interval", flags.renew_interval.take());
-    let read = |given: &Option<Given>| {
-        given
-            .as_ref()
-            .map(|g| g.parse(checks::duration))
-            .transpose()
-    };
-    let settings = Settings {
-        ttl: read(&ttl)?.unwrap_or(DEFAULT_TTL),
-        grace: read(&grace)?,
-        margin: read(&margin)?,
-        renew_interval: read(&renew_interval)?,
-    };
-    let timeline = Timeline::new(&settings).map_err(|error| {
-        let culprits: &[&Option<Given>] = match error {
-            TimelineError::FractionalTtl(_)
-            | TimelineError::TtlTooShort(_)
-            | TimelineError::TtlTooLong(_) => &[&ttl],
-            TimelineError::MarginTooShort(_) => &[&margin],
-            TimelineError::IntervalTooShort(_) => &[&renew_interval],
-            TimelineError::NeverFits { .. } | TimelineError::DoesNotFit { .. } => {
-                &[&ttl, &grace, &margin, &renew_interval]
-            }
-        };
-        let sources: Vec<_> = culprits
-            .iter()
-            .filter_map(|given| Some(given.as_ref()?.source.as_str()))
-            .collect();
-        UsageError::at(&sources.join(", "), &error.to_string())
-    })?;
-    Ok((settings, timeline))
-}
-
-/// Either flag beats both variables.
-fn patience(env: &Environment, flags: &mut Flags) -> Result<Patience, UsageError> {
-    let try_and_wait = |source: &str, other: &str| {
-        Err(UsageError::at(
-            source,
-            &format!("cannot be used with {other}: --try is a wait of 0s"),
-        ))
-    };
-    if let Some(text) = flags.wait.take() {
-        if flags.try_once {
-            return try_and_wait("--try", "--wait");
-        }
-        let source = "--wait".to_owned();
-        return Given { source, text }.parse(checks::patience);
-    }
-    if flags.try_once {
-        return Ok(Patience::Try);
-    }
-    let wait = env.value("wait", None);
-    match (env.switch("try")?, wait) {
-        (true, Some(given)) => try_and_wait("LEADERRUN_TRY", &given.source),
-        (true, None) => Ok(Patience::Try),
-        (false, Some(given)) => given.parse(checks::patience),
-        (false, None) => Ok(Patience::Forever),
-    }
-}
-
-fn log(env: &Environment, flags: &mut Flags) -> Result<LogOptions, UsageError> {
-    let format = env
-        .value("log-format", flags.log_format.take())
-        .map(|given| given.parse(checks::log_format))
-        .transpose()?
-        .unwrap_or(Format::Text);
-    let file = env.value("log-file", flags.log_file.take());
-    if let Some(given) = file.as_ref().filter(|given| given.text.is_empty()) {
-        return Err(UsageError::at(
-            &given.source,
-            "the name is empty: leave it out for standard error",
-        ));
-    }
-    let (quiet, verbose) = if flags.quiet || flags.verbose {
-        (flags.quiet, flags.verbose)
-    } else {
-        (env.switch("quiet")?, env.switch("verbose")?)
-    };
-    let level = match (quiet, verbose) {
-        (false, false) => Level::Info,
-        (true, false) => Level::Error,
-        (false, true) => Level::Debug,
-        (true, true) => {
-            return Err(UsageError::at(
-                "LEADERRUN_QUIET",
-                "cannot be used with LEADERRUN_VERBOSE",
-            ));
-        }
-    };
-    Ok(LogOptions {
-        format,
-        file: file.map(|given| PathBuf::from(given.text)),
-        level,
-    })
-}
-
-fn default_id() -> String {
-    let host = nix::unistd::gethostname().unwrap_or_else(|_| "localhost".into());
-    format!("{}:{}", host.to_string_lossy(), std::process::id())
 }

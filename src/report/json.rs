@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Serialize, ser};
 
-use super::event::{Ending, Level, LogEvent};
+use super::event::{Level, LogEvent};
+use super::reason::Ending;
 use crate::election::LeaseId;
 use crate::exit_status::signal_name;
 
@@ -35,6 +36,7 @@ pub(super) fn seconds<S: Serializer>(d: &Duration, serializer: S) -> Result<S::O
     seconds_of(&d.as_secs_f64(), serializer)
 }
 
+#[expect(clippy::ref_option, reason = "serialize_with passes references")]
 pub(super) fn maybe_seconds<S: Serializer>(
     d: &Option<Duration>,
     serializer: S,
@@ -45,6 +47,10 @@ pub(super) fn maybe_seconds<S: Serializer>(
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serialize_with passes references"
+)]
 pub(super) fn seconds_of<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((seconds * 1000.0).round() / 1000.0)
 }
@@ -88,7 +94,7 @@ impl Serialize for Ending {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::*;
+    use super::super::reason::*;
     use super::*;
     use crate::election::Token;
     use crate::exit_status::ExitStatus;
@@ -103,6 +109,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of all events")]
     fn each_event_has_the_fields_of_the_manual_in_order() {
         let lease = LeaseId(0x694d_7a1f_0b5c_0042);
         let ms = Duration::from_millis;

@@ -7,30 +7,21 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+use super::escape;
 use super::event::{Level, LogEvent};
 use super::sink::Sink;
-use super::{escape, json, text};
+use super::writer::{Format, Progress, Writer, lock, render};
 
 /// How many lines wait for the writer at most.
 const QUEUE: usize = 1024;
 /// How long a line of a log without a thread may wait for a reader.
 const DIRECT_PATIENCE: Duration = Duration::from_millis(100);
-
-/// How a line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// Sentences, each after `leaderrun: `.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// What is logged, how, and where to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,15 +72,6 @@ enum Route {
     Nowhere,
 }
 
-/// What the writer and the handles know of each other. The lock is never held while writing.
-#[derive(Debug, Default)]
-struct Progress {
-    lost: AtomicU64,
-    /// How many of the accepted lines have been dealt with.
-    done: Mutex<u64>,
-    changed: Condvar,
-}
-
 impl Log {
     /// Opens the log and starts the thread that writes it: not before the guardian is forked.
     /// The thread blocks all signals, so it never takes one that is meant for another.
@@ -107,11 +89,7 @@ impl Log {
     fn start_on(file: File, options: &LogOptions) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE);
         let progress = Arc::new(Progress::default());
-        let writer = Writer {
-            format: options.format,
-            sink: Sink::new(file, None),
-            progress: Arc::clone(&progress),
-        };
+        let writer = Writer::new(options.format, Sink::new(file, None), Arc::clone(&progress));
         // A new thread inherits the mask: block first, so that there is no instant without.
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let thread = std::thread::Builder::new()
@@ -161,7 +139,7 @@ impl Log {
                 progress,
             } => match lines.try_send(line()) {
                 Ok(()) => accepted.fetch_add(1, Ordering::Release),
-                Err(_) => progress.lost.fetch_add(1, Ordering::Relaxed),
+                Err(_) => progress.lose(1),
             },
             Route::Direct(sink) => u64::from(lock(sink).write_line(&line())),
             Route::Nowhere => 0,
@@ -177,68 +155,8 @@ impl Log {
         else {
             return true;
         };
-        let start = Instant::now();
-        let wanted = accepted.load(Ordering::Acquire);
-        let mut done = lock(&progress.done);
-        while *done < wanted {
-            let left = max.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                return false;
-            }
-            (done, _) = progress
-                .changed
-                .wait_timeout(done, left)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        true
+        progress.wait_for(accepted.load(Ordering::Acquire), max)
     }
-}
-
-struct Writer {
-    format: Format,
-    sink: Sink,
-    progress: Arc<Progress>,
-}
-
-impl Writer {
-    fn run(mut self, queue: &Receiver<String>) {
-        for line in queue {
-            self.write(&line);
-            *lock(&self.progress.done) += 1;
-            self.progress.changed.notify_all();
-        }
-    }
-
-    fn write(&mut self, line: &str) {
-        let lost = &self.progress.lost;
-        if !self.sink.write_line(line) {
-            lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        // Logged at any level: among the lost ones may be errors.
-        let count = lost.swap(0, Ordering::Relaxed);
-        if count > 0 {
-            let lines = if count == 1 { "line was" } else { "lines were" };
-            let event = LogEvent::warning(format!("{count} log {lines} lost"));
-            if !self.sink.write_line(&render(self.format, &event)) {
-                lost.fetch_add(count, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-fn render(format: Format, event: &LogEvent) -> String {
-    let mut line = match format {
-        Format::Text => text::line(event),
-        Format::Json => json::line(event, SystemTime::now()),
-    };
-    line.push('\n');
-    line
-}
-
-/// A poisoned lock guards nothing that a panic could have left half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

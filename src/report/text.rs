@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::escape;
-use super::event::{Ending, KillReason, LogEvent, LossReason, StopReason, WaitReason};
+use super::event::LogEvent;
+use super::reason::{Ending, KillReason, LossReason, StopReason, WaitReason};
 use crate::exit_status::signal_name;
 use crate::timing::show;
 

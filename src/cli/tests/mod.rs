@@ -1,0 +1,219 @@
+//! Words and sources; the values themselves are in [`values`], the documentation in [`pages`].
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStringExt;
+
+use super::*;
+use crate::report::Level;
+
+mod pages;
+mod values;
+
+/// Parses with an environment and a checker of endpoints that dislikes `bad`.
+fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Parsed, UsageError> {
+    let env: BTreeMap<_, _> = env.iter().copied().collect();
+    let args = std::iter::once("leaderrun").chain(args.iter().copied());
+    parse(
+        args.map(OsString::from),
+        |name| env.get(name).map(OsString::from),
+        |list| {
+            if list.is_empty() || list.contains("bad") {
+                Err(format!("{list:?} is no endpoint"))
+            } else {
+                Ok(())
+            }
+        },
+    )
+}
+
+fn run(args: &[&str], env: &[(&str, &str)]) -> RunOptions {
+    match parse_with(args, env) {
+        Ok(Parsed::Run(options)) => *options,
+        other => panic!("{args:?} {env:?}: {other:?}"),
+    }
+}
+
+fn usage(args: &[&str]) -> String {
+    parse_with(args, &[])
+        .expect_err(&format!("{args:?} is accepted"))
+        .to_string()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_manual() {
+    let options = run(&["--key", "/election/x", "ls", "-l"], &[]);
+    assert_eq!(options.key, "/election/x");
+    assert!(
+        options.id.ends_with(&format!(":{}", std::process::id())),
+        "{}",
+        options.id
+    );
+    assert_eq!(options.settings, Settings::default());
+    assert_eq!(
+        options.timeline,
+        Timeline::new(&Settings::default()).unwrap()
+    );
+    assert_eq!(options.wait, Patience::Forever);
+    assert_eq!(options.conflict_exit_code, 124);
+    assert_eq!(options.on_loss, OnLoss::Exit);
+    assert_eq!(options.stop_signal, Signal::SIGTERM);
+    assert_eq!(options.stop_timeout, None);
+    assert_eq!(options.endpoints, "127.0.0.1:2379");
+    assert_eq!(options.log, LogOptions::default());
+    assert_eq!(options.command, ["ls", "-l"]);
+}
+
+#[test]
+fn the_command_begins_at_the_first_word_or_after_two_dashes() {
+    let command = |args: &[&str]| run(&[&["-k", "k"], args].concat(), &[]).command;
+    assert_eq!(
+        command(&["ls", "--key", "x", "--help"]),
+        ["ls", "--key", "x", "--help"]
+    );
+    assert_eq!(command(&["--", "ls", "-l"]), ["ls", "-l"]);
+    assert_eq!(command(&["--", "--", "x"]), ["--", "x"]);
+    assert_eq!(command(&["sh", "--", "x"]), ["sh", "--", "x"]);
+    assert_eq!(command(&["--", "-odd"]), ["-odd"]);
+    assert_eq!(run(&["run", "-k", "k", "ls"], &[]).command, ["ls"]);
+    assert_eq!(
+        run(&["--", "ls"], &[("LEADERRUN_KEY", "k")]).command,
+        ["ls"]
+    );
+}
+
+#[test]
+fn arguments_that_are_not_utf_8_pass_unharmed() {
+    let odd = OsString::from_vec(b"\xff\xfe".to_vec());
+    let args = ["leaderrun", "-k", "k", "--", "echo"].map(OsString::from);
+    let parsed = parse(args.into_iter().chain([odd.clone()]), |_| None, |_| Ok(()));
+    let Ok(Parsed::Run(options)) = parsed else {
+        panic!("{parsed:?}")
+    };
+    assert_eq!(options.command[1], odd);
+    let args = ["leaderrun".into(), "-k".into(), odd, "true".into()];
+    let message = parse(args, |_| None, |_| Ok(())).unwrap_err().to_string();
+    assert!(
+        message.starts_with("--key: the value is not valid UTF-8"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_subcommand_is_one_only_as_the_first_word() {
+    for word in ["status", "observe", "resign", "verify", "completions"] {
+        assert!(
+            usage(&[word, "--key", "k"]).contains("not available"),
+            "{word}"
+        );
+    }
+    for word in [
+        "run",
+        "status",
+        "observe",
+        "resign",
+        "verify",
+        "completions",
+        "help",
+    ] {
+        assert!(usage(&["-k", "k", word]).contains(&format!("leaderrun [OPTIONS] -- {word}")));
+        assert!(usage(&["-k", "k", word, "--", "x"]).contains("has to come first"));
+        assert_eq!(run(&["-k", "k", "--", word, "x"], &[]).command, [word, "x"]);
+    }
+    assert!(usage(&["help"]).contains("leaderrun --help"));
+    assert_eq!(
+        run(&["-k", "k", "/bin/status"], &[]).command,
+        ["/bin/status"]
+    );
+}
+
+#[test]
+fn a_missing_word_is_asked_for() {
+    assert!(usage(&[]).contains("leaderrun --key KEY -- COMMAND"));
+    assert!(usage(&["true"]).contains("an election is needed"));
+    assert!(usage(&["--key", "k"]).contains("a command is needed"));
+    assert!(usage(&["--key", "k", "--"]).contains("a command is needed"));
+    assert!(usage(&["--key", "k", ""]).contains("the command is empty"));
+    assert!(usage(&["--key"]).contains("--key <KEY>"));
+}
+
+#[test]
+fn try_and_wait_exclude_each_other_and_flags_beat_variables() {
+    let wait = |args: &[&str], env: &[(&str, &str)]| {
+        run(&[&["-k", "k"], args, &["true"]].concat(), env).wait
+    };
+    let five = Patience::For(Duration::from_secs(5));
+    assert_eq!(wait(&["-n"], &[]), Patience::Try);
+    assert_eq!(wait(&["--wait", "0s"], &[]), Patience::Try);
+    assert_eq!(wait(&["-w5s"], &[]), five);
+    assert_eq!(wait(&["-w", "5s"], &[("LEADERRUN_TRY", "1")]), five);
+    assert_eq!(wait(&["--try"], &[("LEADERRUN_WAIT", "5s")]), Patience::Try);
+    assert_eq!(
+        wait(&[], &[("LEADERRUN_WAIT", "5s"), ("LEADERRUN_TRY", "0")]),
+        five
+    );
+    assert!(
+        usage(&["-k", "k", "-n", "-w", "5s", "true"])
+            .starts_with("--try: cannot be used with --wait")
+    );
+    let both = parse_with(
+        &["-k", "k", "true"],
+        &[("LEADERRUN_WAIT", "5s"), ("LEADERRUN_TRY", "1")],
+    );
+    assert!(
+        both.unwrap_err()
+            .to_string()
+            .starts_with("LEADERRUN_TRY: cannot be used with LEADERRUN_WAIT")
+    );
+}
+
+#[test]
+fn switches_in_the_environment_are_yes_or_no() {
+    let level = |args: &[&str], env: &[(&str, &str)]| {
+        run(&[&["-k", "k"], args, &["true"]].concat(), env)
+            .log
+            .level
+    };
+    for (word, expected) in [
+        ("1", Level::Debug),
+        ("Yes", Level::Debug),
+        ("", Level::Info),
+        ("off", Level::Info),
+    ] {
+        assert_eq!(
+            level(&[], &[("LEADERRUN_VERBOSE", word)]),
+            expected,
+            "{word:?}"
+        );
+    }
+    assert_eq!(level(&["-q"], &[("LEADERRUN_VERBOSE", "1")]), Level::Error);
+    assert_eq!(level(&["-v"], &[("LEADERRUN_QUIET", "1")]), Level::Debug);
+    let message = parse_with(&["-k", "k", "true"], &[("LEADERRUN_TRY", "maybe")]).unwrap_err();
+    assert!(
+        message
+            .to_string()
+            .starts_with("LEADERRUN_TRY: 'maybe' is neither yes nor no")
+    );
+}
+
+#[test]
+fn etcdctls_endpoints_serve_where_ours_are_absent() {
+    let theirs = ("ETCDCTL_ENDPOINTS", "theirs:1");
+    let endpoints = |args: &[&str], env: &[(&str, &str)]| {
+        run(&[&["-k", "k"], args, &["true"]].concat(), env).endpoints
+    };
+    assert_eq!(endpoints(&[], &[theirs]), "theirs:1");
+    assert_eq!(
+        endpoints(&[], &[theirs, ("LEADERRUN_ENDPOINTS", "ours:1")]),
+        "ours:1"
+    );
+    assert_eq!(endpoints(&["--endpoints", "flag:1"], &[theirs]), "flag:1");
+    assert_eq!(
+        endpoints(&[], &[("ETCDCTL_ENDPOINTS", "")]),
+        "127.0.0.1:2379"
+    );
+    let message = parse_with(&["-k", "k", "true"], &[("ETCDCTL_ENDPOINTS", "bad")]).unwrap_err();
+    assert!(
+        message.to_string().starts_with("ETCDCTL_ENDPOINTS: "),
+        "{message}"
+    );
+}

@@ -1,0 +1,82 @@
+//! What is printed, and that parser, help, man page and environment agree on the options.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use clap::CommandFactory;
+
+use super::*;
+
+#[test]
+fn help_version_and_explain_are_printed() {
+    let print = |args: &[&str]| match parse_with(args, &[]) {
+        Ok(Parsed::Print(text)) => text,
+        other => panic!("{args:?}: {other:?}"),
+    };
+    let (short, long) = (print(&["-h"]), print(&["run", "--help"]));
+    assert!(long.len() > short.len());
+    assert_eq!(
+        print(&["-V"]),
+        format!("leaderrun {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert!(print(&["--explain"]).contains("TTL 15s"));
+    assert!(print(&["--explain", "--ttl", "30s", "-k", "k", "true"]).contains("TTL 30s"));
+    assert!(usage(&["--explain", "--grace", "30s"]).contains("use --ttl"));
+}
+
+/// The long and short names of what clap knows, without the command itself.
+fn options_of_clap() -> BTreeSet<(String, Option<char>)> {
+    let mut command = Flags::command();
+    command.build();
+    command
+        .get_arguments()
+        .filter_map(|arg| Some((arg.get_long()?.to_owned(), arg.get_short())))
+        .collect()
+}
+
+#[test]
+fn every_option_has_its_variable() {
+    let asked = RefCell::new(BTreeSet::new());
+    let args = ["leaderrun", "--", "true"].map(OsString::from);
+    let lookup = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        (name == "LEADERRUN_KEY").then(|| "k".into())
+    };
+    parse(args, lookup, |_| Ok(())).unwrap();
+    let mut expected: BTreeSet<_> = options_of_clap()
+        .into_iter()
+        .filter(|(long, _)| long != "help" && long != "version")
+        .map(|(long, _)| environment::variable(&long))
+        .collect();
+    expected.insert("ETCDCTL_ENDPOINTS".to_owned());
+    assert_eq!(asked.into_inner(), expected);
+}
+
+#[test]
+fn parser_help_and_man_page_name_the_same_options() {
+    let page = include_str!("../../../man/leaderrun.1").replace("\\-", "-");
+    let section = page
+        .split(".SH ")
+        .find(|s| s.starts_with("OPTIONS"))
+        .unwrap();
+    // The line after .TP is the tag: `.BR -k ", " --key " " \fIKEY\fR`.
+    let tags = section
+        .split(".TP\n")
+        .skip(1)
+        .map(|s| s.lines().next().unwrap());
+    let documented: BTreeSet<_> = tags
+        .map(|tag| {
+            let words: Vec<_> = tag.split([' ', '"', ',']).collect();
+            let long = words.iter().find_map(|w| w.strip_prefix("--")).unwrap();
+            let short = words.iter().find(|w| w.len() == 2 && w.starts_with('-'));
+            (long.to_owned(), short.and_then(|s| s.chars().nth(1)))
+        })
+        .collect();
+    let known = options_of_clap();
+    assert_eq!(documented, known);
+    let help = Flags::command().render_long_help().to_string();
+    for (long, short) in known {
+        let named = short.map_or(format!("--{long}"), |s| format!("-{s}, --{long}"));
+        assert!(help.contains(&named), "{named}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Good and bad values, each from the command line and from the environment.
+
+use super::*;
+
+/// The message for an option's value, from the flag and from the variable.
+fn complaints(option: &str, value: &str) -> [String; 2] {
+    let flag = format!("--{option}={value}");
+    let variable = environment::variable(option);
+    let key: &[&str] = if option == "key" {
+        &[]
+    } else {
+        &["--key", "k"]
+    };
+    let from_flag = parse_with(
+        &[key, &[&flag, "true"]].concat(),
+        &[(&variable, "overruled")],
+    );
+    let from_env = parse_with(&[key, &["true"]].concat(), &[(&variable, value)]);
+    [(from_flag, format!("--{option}")), (from_env, variable)].map(|(result, source)| {
+        let message = result
+            .expect_err(&format!("{source}={value:?} is accepted"))
+            .to_string();
+        message
+            .strip_prefix(&format!("{source}: "))
+            .unwrap_or_else(|| panic!("{source} is not named first: {message}"))
+            .to_owned()
+    })
+}
+
+#[track_caller]
+fn refused(option: &str, value: &str, because: &str) {
+    for message in complaints(option, value) {
+        assert!(message.contains(because), "{option}={value:?}: {message}");
+        assert!(
+            !message.lines().next().unwrap().contains(char::is_control),
+            "{message:?}"
+        );
+    }
+}
+
+#[test]
+fn bad_keys_are_refused() {
+    refused("key", "", "the key is empty");
+    refused("key", "/election/x/", "use '/election/x'");
+    refused("key", "//", "names no election");
+    refused("key", "a\nb", "control character");
+    refused("key", "a\0", "control character");
+    let twice = usage(&["--key", "a", "-k", "b", "true"]);
+    assert!(
+        twice.contains("more than once") && twice.contains("the TLS key is --cert-key"),
+        "{twice}"
+    );
+}
+
+#[test]
+fn bad_identities_are_refused() {
+    refused("id", "", "the identity is empty");
+    refused("id", "a\u{1b}[2J", "control character");
+    refused("id", &"x".repeat(1025), "1025 bytes long");
+    assert_eq!(
+        run(&["-k", "k", "--id", &"x".repeat(1024), "true"], &[])
+            .id
+            .len(),
+        1024
+    );
+}
+
+#[test]
+fn bad_durations_are_refused() {
+    refused("ttl", "15", "use 15s");
+    refused("ttl", "2.5", "use 2.5s");
+    refused("ttl", "", "the duration is empty");
+    refused("ttl", "-5s", "is negative");
+    refused("ttl", "soon", "is no duration");
+    refused("ttl", "15 parsecs", "is no duration");
+    refused("ttl", "0", "too short: use 2s or more");
+    refused("ttl", "0s", "too short: use 2s or more");
+    refused("ttl", "1s", "too short: use 2s or more");
+    refused("ttl", "2.5s", "not a whole number of seconds: use 2s or 3s");
+    refused(
+        "ttl",
+        "2500ms",
+        "not a whole number of seconds: use 2s or 3s",
+    );
+    refused("ttl", "9000000001s", "above etcd's maximum");
+    refused("grace", "30s", "use --ttl ");
+    refused("grace", "-1s", "is negative");
+    refused("margin", "1ms", "use 200ms or more");
+    refused("margin", "1h", "use --ttl ");
+    refused("renew-interval", "10ms", "use 100ms or more");
+    refused("renew-interval", "14s", "use --ttl ");
+    refused("wait", "5", "use 5s");
+    refused("wait", "-5s", "is negative");
+    refused("wait", "500years", "is too long");
+    refused("stop-timeout", "never", "is no duration");
+    assert!(usage(&["-k", "k", "--ttl", "-5s", "true"]).starts_with("--ttl: '-5s' is negative"));
+}
+
+#[test]
+fn what_does_not_fit_together_names_all_that_was_given() {
+    let both = parse_with(
+        &["-k", "k", "--ttl", "10s", "true"],
+        &[("LEADERRUN_GRACE", "9s")],
+    );
+    let message = both.unwrap_err().to_string();
+    assert!(
+        message.starts_with("--ttl, LEADERRUN_GRACE: a TTL of 10s less"),
+        "{message}"
+    );
+}
+
+#[test]
+fn good_durations_are_understood() {
+    let args = "-k k --ttl=1m --grace 0 --margin 1.5s --renew-interval 500ms --wait=1h --stop-timeout 0s true";
+    let options = run(&args.split(' ').collect::<Vec<_>>(), &[]);
+    assert_eq!(options.timeline.ttl(), Duration::from_secs(60));
+    assert_eq!(options.timeline.grace(), Duration::ZERO);
+    assert_eq!(options.timeline.margin(), Duration::from_millis(1500));
+    assert_eq!(options.timeline.interval(), Duration::from_millis(500));
+    assert_eq!(options.wait, Patience::For(Duration::from_secs(3600)));
+    assert_eq!(options.stop_timeout, Some(Duration::ZERO));
+    assert_eq!(
+        run(&["-k", "k", "--ttl", "1m 30s", "true"], &[])
+            .timeline
+            .ttl(),
+        Duration::from_secs(90)
+    );
+}
+
+#[test]
+fn the_other_bad_values_are_refused() {
+    refused("endpoints", "", "is no endpoint");
+    refused("endpoints", "a,bad", "is no endpoint");
+    refused("conflict-exit-code", "256", "from 0 to 255");
+    refused("conflict-exit-code", "-1", "from 0 to 255");
+    refused("conflict-exit-code", "", "from 0 to 255");
+    refused("on-loss", "restart", "use exit or campaign");
+    refused("log-format", "xml", "use text or json");
+    refused("log-file", "", "the name is empty");
+    refused("stop-signal", "KILL", "--grace 0s");
+    refused("stop-signal", "9", "--grace 0s");
+    refused("stop-signal", "sigstop", "does not end it");
+    refused("stop-signal", "CONT", "does not end it");
+    refused("stop-signal", "0", "is no signal");
+    refused("stop-signal", "SIGSIGTERM", "is no signal");
+    refused("stop-signal", "-TERM", "is no signal");
+    assert!(
+        usage(&["-k", "k", "--keey", "x", "true"]).contains("'--key'"),
+        "clap suggests"
+    );
+    assert!(usage(&["-k", "k", "-qv", "true"]).contains("cannot be used with"));
+    assert!(usage(&["-k", "k", "--ttl", "9s", "--ttl", "9s", "true"]).contains("multiple times"));
+}
+
+#[test]
+fn signals_are_named_in_any_fashion() {
+    for (text, signal) in [
+        ("TERM", Signal::SIGTERM),
+        ("SIGTERM", Signal::SIGTERM),
+        ("15", Signal::SIGTERM),
+        ("sigint", Signal::SIGINT),
+        ("winch", Signal::SIGWINCH),
+    ] {
+        assert_eq!(
+            run(&["-k", "k", "--stop-signal", text, "true"], &[]).stop_signal,
+            signal
+        );
+    }
+}

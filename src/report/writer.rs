@@ -1,0 +1,109 @@
+//! The thread that writes the log, and how far it has come.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::event::LogEvent;
+use super::sink::Sink;
+use super::{json, text};
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Sentences, each after `leaderrun: `.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the writer and the handles know of each other. The lock is never held while writing.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    lost: AtomicU64,
+    /// How many of the accepted lines have been dealt with.
+    done: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Progress {
+    /// Counts lines that will never be written; says how many there are.
+    pub fn lose(&self, lines: u64) -> u64 {
+        self.lost.fetch_add(lines, Ordering::Relaxed) + lines
+    }
+
+    /// Waits until so many lines are dealt with, or `max` is over. Says whether they are.
+    pub fn wait_for(&self, wanted: u64, max: Duration) -> bool {
+        let start = Instant::now();
+        let mut done = lock(&self.done);
+        while *done < wanted {
+            let left = max.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            (done, _) = self
+                .changed
+                .wait_timeout(done, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+}
+
+pub(super) struct Writer {
+    format: Format,
+    sink: Sink,
+    progress: Arc<Progress>,
+}
+
+impl Writer {
+    pub fn new(format: Format, sink: Sink, progress: Arc<Progress>) -> Self {
+        Self {
+            format,
+            sink,
+            progress,
+        }
+    }
+
+    /// Writes lines until nobody is left who could send any.
+    pub fn run(mut self, queue: &Receiver<String>) {
+        for line in queue {
+            self.write(&line);
+            *lock(&self.progress.done) += 1;
+            self.progress.changed.notify_all();
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        if !self.sink.write_line(line) {
+            self.progress.lose(1);
+            return;
+        }
+        // Logged at any level: among the lost ones may be errors.
+        let count = self.progress.lost.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            let lines = if count == 1 { "line was" } else { "lines were" };
+            let event = LogEvent::warning(format!("{count} log {lines} lost"));
+            if !self.sink.write_line(&render(self.format, &event)) {
+                self.progress.lose(count);
+            }
+        }
+    }
+}
+
+/// A line with its line feed.
+pub(super) fn render(format: Format, event: &LogEvent) -> String {
+    let mut line = match format {
+        Format::Text => text::line(event),
+        Format::Json => json::line(event, SystemTime::now()),
+    };
+    line.push('\n');
+    line
+}
+
+/// A poisoned lock guards nothing that a panic could have left half done.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
