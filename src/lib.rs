@@ -1,4 +1,27 @@
-//! leaderrun
+//! Runs a command only while it is the leader of an etcd election, and proves the command's process
+//! tree dead before another leaderrun starts its own.
+//!
+//! # The promise
+//!
+//! For one key in one etcd cluster, the lifetimes of two leaderrun commands' process trees never
+//! overlap, from the first instruction of one to the death of its last descendant. It rests on two
+//! things: etcd's transactions are linearizable, and clocks tick at about the same rate.
+//!
+//! # A tour of the house
+//!
+//! Three processes share the work. The [`supervisor`] is the one that the user started; whatever may
+//! block or fail is its task. It forks the [`guardian`] before any thread exists: parent and only
+//! killer of the command, with the one timer that everything depends on. The command is the user's.
+//!
+//! - [`timing`] is the arithmetic of a term, [`clock`] the one clock that counts.
+//! - [`election`] decides who leads, over [`etcd`]; it knows no process.
+//! - [`guardian`] starts, stops, kills and reaps; it knows no etcd.
+//! - [`supervisor`] brings both together: the states of a run, and every event in each of them.
+//! - [`cli`], [`report`], [`exit_status`] and [`lookup`] are what users meet.
+//! - [`sys`] holds every unsafe line; [`rules`] lets the tests switch a rule off.
+//!
+//! Imports point downwards in this list's spirit: `sys` knows nobody, the supervisor knows all.
+
 pub mod cli;
 pub mod clock;
 pub mod election;
@@ -21,6 +44,9 @@ use cli::{Parsed, UsageError};
 ///
 /// Must be called on the only thread of the process.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        sys::say_last_words(&format!("leaderrun: {panic}\n"))
+    }));
     let check = |list: &str| {
         let parsed = etcd::Endpoint::parse_list(list);
         parsed.map(drop).map_err(|e| e.to_string())

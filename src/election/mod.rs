@@ -6,6 +6,22 @@
 //! that, the task goes on renewing what it still can until [`Command::End`] says that the process
 //! tree is empty: nothing is given up over a living tree.
 
+mod campaign;
+mod candidate;
+mod names;
+mod queue;
+mod record;
+mod release;
+mod renewal;
+mod standby;
+mod take_over;
+mod task;
+mod term;
+
+pub use record::Record;
+pub use release::release_orphan;
+pub use task::{Handle, spawn};
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

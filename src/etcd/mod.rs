@@ -1,4 +1,22 @@
-//! placeholder
-/// x
-#[derive(Clone, Debug)]
-pub struct Endpoint;
+//! etcd as this program needs it: one endpoint at a time, and a deadline around every await.
+//!
+//! The client library balances over endpoints but does not fail over: a call to a frozen member
+//! hangs for as long as the member is frozen, and a broken connection is mended behind the
+//! caller's back. Leadership has to know which member answered and when, so the rotation is ours:
+//! a [`Pool`] holds at most one [`Connection`], and whatever goes wrong on it costs the whole
+//! connection, with its keepalive stream and its watch, and moves on to the next endpoint.
+//!
+//! There are no HTTP/2 pings. Renewals are the liveness check; etcd closes connections that ping
+//! more often than once in 5 s (grpc-go's keepalive enforcement policy).
+
+mod connection;
+mod endpoint;
+mod error;
+mod pace;
+mod pool;
+
+pub use connection::{Answer, Change, Connection, Proof, Pulse};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::{Error, Kind};
+pub use pace::{Backoff, random, sleep_until};
+pub use pool::Pool;

@@ -86,7 +86,20 @@ pub enum Ending {
     Signal(i32),
 }
 
-impl From<Loss> for StopReason {
+impl From<LossReason> for StopReason {
+    fn from(loss: LossReason) -> Self {
+        match loss {
+            LossReason::Resigned => Self::Resigned,
+            LossReason::KeyLost => Self::KeyLost,
+            LossReason::LeaseLost => Self::LeaseLost,
+            LossReason::RenewalTimeout => Self::RenewalTimeout,
+            LossReason::SupervisorLost => Self::SupervisorLost,
+            LossReason::GuardianLost => Self::GuardianLost,
+        }
+    }
+}
+
+impl From<Loss> for LossReason {
     fn from(loss: Loss) -> Self {
         match loss {
             Loss::KeyLost => Self::KeyLost,

@@ -13,8 +13,7 @@ pub struct Signals(AsyncFd<SignalFd>);
 impl Signals {
     /// All signals but SIGCHLD, which belongs to the watch over the guardian. They must be blocked.
     pub fn new() -> io::Result<Self> {
-        let fd = SignalFd::for_all_others()?;
-        Ok(Self(AsyncFd::with_interest(fd, Interest::READABLE)?))
+        Ok(Self(SignalFd::for_all_others()?.into_async()?))
     }
 
     /// The next signal. Dropping the future loses none.

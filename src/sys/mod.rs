@@ -12,7 +12,8 @@ mod wait;
 
 pub use process::{
     Fork, adopt_orphans, die_by_signal, die_with_parent, exec, fork, has_controlling_terminal,
-    point_standard_streams_at_null, set_name, set_standard_streams, standard_streams,
+    point_standard_streams_at_null, say_last_words, set_name, set_standard_streams,
+    standard_streams,
 };
 pub use signals::{
     Dispositions, KILL, SignalFd, SignalInfo, SignalNumber, block_all_signals,

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -103,6 +104,18 @@ pub fn point_standard_streams_at_null(which: &[RawFd]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes to standard error if that does not have to wait. For a panic's message: a reader that does not
+/// read must not keep the process from its end, or it would go on as the ghost that the abort prevents.
+pub fn say_last_words(words: &str) {
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut fds, PollTimeout::ZERO) == Ok(1) {
+        // A pipe that polls as writable takes PIPE_BUF bytes, 4096, without waiting (pipe(7)).
+        let words = &words.as_bytes()[..words.len().min(4096)];
+        let _ = nix::unistd::write(stderr.as_fd(), words);
+    }
 }
 
 /// Whether this process belongs to a session with a terminal.

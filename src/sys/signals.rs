@@ -8,6 +8,8 @@ use std::{fmt, io, mem, ptr};
 use nix::libc;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A signal by its number; real-time signals have no name in nix's `Signal`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -226,6 +228,14 @@ impl SignalFd {
             e if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
             e => Err(e),
         }
+    }
+
+    /// The same, as the runtime can wait for it. Must be called within a runtime.
+    pub fn into_async(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor that as_raw_fd returns is owned by `self`, which the AsyncFd owns, and
+        // nothing here ever closes or replaces it before the drop.
+        unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }
+            .map_err(io::Error::from)
     }
 
     /// Reads until nothing is pending; for a descriptor that only wakes a loop.

@@ -5,13 +5,13 @@ use crate::clock::BootInstant;
 use crate::election::{ElectionError, Event, Loss, Term, Wait};
 use crate::exit_status::ExitStatus;
 use crate::guardian::message::{Reason, Start, ToGuardian};
-use crate::report::{LogEvent, LossReason};
+use crate::report::LogEvent;
 use crate::supervisor::state::{Afterwards, Run, State};
 use crate::supervisor::{Campaign, Supervisor, environment};
 use crate::timing::Deadline;
 
 impl Supervisor {
-    pub(super) fn on_election(&mut self, event: Event) {
+    pub(in crate::supervisor) fn on_election(&mut self, event: Event) {
         match event {
             Event::Campaigning { lease, ttl } => {
                 self.etcd_answered();
@@ -148,11 +148,9 @@ impl Supervisor {
                 self.watch.tell(ToGuardian::Fence(reason));
             }
             State::Elected(_) => {
-                let reason = match loss {
-                    Loss::KeyLost => LossReason::KeyLost,
-                    Loss::LeaseLost => LossReason::LeaseLost,
-                };
-                self.log.event(LogEvent::Lost { reason });
+                self.log.event(LogEvent::Lost {
+                    reason: loss.into(),
+                });
                 self.release(self.after_loss());
             }
             State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
@@ -175,7 +173,7 @@ impl Supervisor {
         }
     }
 
-    fn on_released(&mut self) {
+    pub(super) fn on_released(&mut self) {
         match self.state {
             State::Releasing {
                 then: Afterwards::Exit(status),

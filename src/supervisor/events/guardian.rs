@@ -14,7 +14,7 @@ use crate::supervisor::state::{Afterwards, Cause, State};
 use crate::sys::{self, End, SignalNumber};
 
 impl Supervisor {
-    pub(super) fn on_news(&mut self, news: News) {
+    pub(in crate::supervisor) fn on_news(&mut self, news: News) {
         match news {
             News::Said(FromGuardian::Started { pid }) => self.on_started(pid),
             News::Said(FromGuardian::NotStarted { errno, at_exec }) => {

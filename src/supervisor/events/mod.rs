@@ -17,7 +17,7 @@ use crate::supervisor::state::{Afterwards, Cause, State};
 use crate::supervisor::{FAREWELL, QUICK_FAREWELL, Supervisor};
 
 impl Supervisor {
-    pub(super) fn on_alarm(&mut self) {
+    pub(in crate::supervisor) fn on_alarm(&mut self) {
         match &self.state {
             State::Standby => {
                 if self

@@ -10,7 +10,7 @@ use crate::supervisor::state::{Cause, State};
 use crate::sys::{self, SignalInfo, SignalNumber};
 
 impl Supervisor {
-    pub(super) fn on_signal(&mut self, info: SignalInfo) {
+    pub(in crate::supervisor) fn on_signal(&mut self, info: SignalInfo) {
         let signal = info.signal;
         match &mut self.state {
             State::Standby | State::Elected(_) => {

@@ -1,0 +1,187 @@
+//! What every part of a campaign shares: the connection pool, what is ours in etcd, and the way
+//! back from a failure while no term runs.
+//!
+//! The task cancels a campaign by dropping its future wherever it stands, so everything that may
+//! have become ours is noted in [`Held`] *before* the request that makes it ours is sent.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::candidate::Granted;
+use super::names::Names;
+use super::record::this_clock;
+use super::{Config, ElectionError, Event, LeaseId, Token};
+use crate::clock::{BootInstant, ClockIdentity};
+use crate::etcd::{Backoff, Error, Kind, Pool};
+
+/// How long one call may take while we are not leading and in no hurry.
+pub(super) const CALL: Duration = Duration::from_secs(2);
+/// How often a warning that stays true is repeated.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// What may be ours in etcd.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// The lease of the candidacy.
+    pub lease: Option<LeaseId>,
+    /// The create revision of our candidate key, once known.
+    pub token: Option<Token>,
+    /// Whether a transaction that begins a term may have been sent.
+    pub begun: bool,
+    /// Leases of ours that are of no use and could not be revoked yet.
+    pub stale: Vec<LeaseId>,
+}
+
+impl Held {
+    /// Gives up the present candidacy, but remembers to revoke its lease.
+    pub fn put_aside(&mut self) {
+        // Leases end by themselves; remembering more than a few would be of no use to anyone.
+        if let Some(lease) = self.lease.take()
+            && self.stale.len() < 16
+        {
+            self.stale.push(lease);
+        }
+        self.token = None;
+        self.begun = false;
+    }
+}
+
+/// A warning that is given once, and again when it has stayed true for a while.
+#[derive(Debug, Default)]
+pub(super) struct Reminder {
+    last: Option<(String, BootInstant)>,
+}
+
+impl Reminder {
+    /// Whether `text` is to be said now.
+    pub fn is_due(&mut self, text: &str) -> bool {
+        let now = BootInstant::now();
+        let due = match &self.last {
+            Some((said, at)) => said != text || now.saturating_since(*at) >= REMINDER,
+            None => true,
+        };
+        if due {
+            self.last = Some((text.to_owned(), now));
+        }
+        due
+    }
+}
+
+/// See the module's head.
+pub(super) struct Campaign {
+    pub config: Config,
+    pub names: Names,
+    pub clock: ClockIdentity,
+    pub pool: Pool,
+    pub held: Held,
+    /// A lease that was granted, while its key may not stand yet.
+    pub granted: Option<Granted>,
+    pub on_lease: Box<dyn FnMut(LeaseId) + Send>,
+    /// Whether we ever stood in the queue in this run.
+    pub joined: bool,
+    pub warned_foreign: bool,
+    pub warned_ttl: bool,
+    pub record_warning: Reminder,
+    events: UnboundedSender<Event>,
+    backoff: Backoff,
+    failures: usize,
+    unknown_names: usize,
+    refusal: Reminder,
+}
+
+impl Campaign {
+    pub fn new(
+        config: Config,
+        events: UnboundedSender<Event>,
+        on_lease: Box<dyn FnMut(LeaseId) + Send>,
+    ) -> Self {
+        Self {
+            names: Names::new(&config.key),
+            clock: this_clock(),
+            pool: Pool::new(config.endpoints.clone()),
+            config,
+            held: Held::default(),
+            granted: None,
+            on_lease,
+            joined: false,
+            warned_foreign: false,
+            warned_ttl: false,
+            record_warning: Reminder::default(),
+            events,
+            backoff: Backoff::new(),
+            failures: 0,
+            unknown_names: 0,
+            refusal: Reminder::default(),
+        }
+    }
+
+    /// Tells the supervisor. One that is gone needs no telling.
+    pub fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    pub fn warn(&self, text: impl Into<String>) {
+        self.tell(Event::Warning(text.into()));
+    }
+
+    /// Something worked that shows progress: the next failure begins a new series.
+    pub fn went_well(&mut self) {
+        self.backoff.reset();
+        self.failures = 0;
+        self.unknown_names = 0;
+    }
+
+    /// After a failure while no term runs: moves on to the next endpoint, and when all were tried
+    /// pauses, for `longest` at most.
+    ///
+    /// # Errors
+    /// What trying again cannot heal, as long as we never stood in the queue.
+    pub async fn trouble(&mut self, error: Error, longest: Duration) -> Result<(), ElectionError> {
+        self.pool.failed();
+        self.failures += 1;
+        self.unknown_names += usize::from(error.kind == Kind::UnknownName);
+        let round = self.pool.len();
+        if error.kind == Kind::Refused {
+            let text = refusal(&error, &self.config.key);
+            if !self.joined {
+                return Err(ElectionError::Refused(text));
+            }
+            if self.refusal.is_due(&text) {
+                self.warn(text);
+            }
+        }
+        if self.failures < round {
+            return Ok(());
+        }
+        if self.unknown_names >= round && !self.joined && !self.pool.answered() {
+            return Err(ElectionError::Refused(format!(
+                "{error}: check --endpoints"
+            )));
+        }
+        self.failures = 0;
+        self.unknown_names = 0;
+        if error.kind != Kind::Refused {
+            self.tell(Event::Unreachable {
+                answered_before: self.pool.answered(),
+                error: error.to_string(),
+            });
+        }
+        tokio::time::sleep(self.backoff.pause(longest)).await;
+        Ok(())
+    }
+}
+
+/// A refusal, with the setting that it is about.
+fn refusal(error: &Error, key: &str) -> String {
+    let text = error.to_string();
+    if text.contains("permission denied") {
+        format!("{text}: etcd does not let us read and write under --key {key}")
+    } else if text.contains("user name is empty") || text.contains("auth") {
+        format!("{text}: the etcd named by --endpoints asks for a user, which is not supported yet")
+    } else if text.contains("TTL") {
+        format!("{text}: use a shorter --ttl")
+    } else {
+        format!("{text}: check --endpoints and --key")
+    }
+}

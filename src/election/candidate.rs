@@ -1,0 +1,238 @@
+//! Joining the queue: a lease with an id of our choice, and a candidate key attached to it.
+//!
+//! The id is ours, and the guardian learns it before etcd does, so that whatever happens to an
+//! answer, what may have come of the request can be found and removed. A grant whose outcome is
+//! unknown is not used; a key whose outcome is unknown is asked for again, since the transaction
+//! says who holds it.
+
+use std::time::Duration;
+
+use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
+
+use super::campaign::{CALL, Campaign};
+use super::queue::keys;
+use super::{ElectionError, Event, LeaseId, Token};
+use crate::clock::BootInstant;
+use crate::etcd::{Error, Kind, random, sleep_until};
+use crate::timing::{Settings, Timeline};
+
+/// No two candidacies of one run begin closer together: whoever keeps deleting our key must not
+/// make us busy.
+const BETWEEN_JOINS: Duration = Duration::from_millis(200);
+
+/// A lease of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    pub lease: LeaseId,
+    pub timeline: Timeline,
+    /// The instant before the last keepalive that was answered, or the grant, was sent.
+    pub confirmed: BootInstant,
+}
+
+impl Granted {
+    /// Whether the lease has outlived what we know of it. It must not be revived then: etcd may
+    /// have taken it for dead already.
+    pub fn is_over(&self) -> bool {
+        BootInstant::now() >= self.confirmed + self.timeline.ttl()
+    }
+}
+
+/// Our place in the queue.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub granted: Granted,
+    pub key: String,
+    pub token: Token,
+}
+
+impl Candidate {
+    pub const fn lease(&self) -> LeaseId {
+        self.granted.lease
+    }
+
+    pub const fn timeline(&self) -> &Timeline {
+        &self.granted.timeline
+    }
+}
+
+/// Why an attempt at joining did not succeed.
+pub(super) enum Setback {
+    /// Try again at once, with another lease.
+    Again,
+    Trouble(Error),
+    Hopeless(ElectionError),
+}
+
+impl From<Error> for Setback {
+    fn from(error: Error) -> Self {
+        Self::Trouble(error)
+    }
+}
+
+impl Campaign {
+    /// Joins at the queue's tail, however long it takes.
+    pub async fn join(&mut self) -> Result<Candidate, ElectionError> {
+        self.pool.forget_cluster();
+        loop {
+            let pause = BootInstant::now() + BETWEEN_JOINS;
+            match self.try_to_join().await {
+                Ok(candidate) => {
+                    self.joined = true;
+                    self.went_well();
+                    self.tell(Event::Campaigning {
+                        lease: candidate.lease(),
+                        ttl: candidate.timeline().ttl(),
+                    });
+                    return Ok(candidate);
+                }
+                Err(Setback::Again) => sleep_until(pause).await,
+                Err(Setback::Trouble(error)) => self.trouble(error, CALL).await?,
+                Err(Setback::Hopeless(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn try_to_join(&mut self) -> Result<Candidate, Setback> {
+        self.pool.connect(BootInstant::now() + CALL).await?;
+        self.revoke_stale().await?;
+        self.refuse_ancestor().await?;
+        let granted = match self.granted.take() {
+            Some(g) if BootInstant::now() < g.confirmed + g.timeline.window() / 2 => g,
+            Some(_) => {
+                self.held.put_aside();
+                return Err(Setback::Again);
+            }
+            None => self.grant().await?,
+        };
+        self.granted = Some(granted.clone());
+        let key = self.names.candidate(granted.lease);
+        let txn = Txn::new()
+            .when([Compare::create_revision(key.as_str(), CompareOp::Equal, 0)])
+            .and_then([TxnOp::put(
+                key.as_str(),
+                self.config.id.as_str(),
+                Some(PutOptions::new().with_lease(granted.lease.0)),
+            )])
+            .or_else([TxnOp::get(key.as_str(), None)]);
+        let until = BootInstant::now() + CALL;
+        let answer = self
+            .pool
+            .connect(until)
+            .await?
+            .txn("join the queue", txn, until)
+            .await;
+        let answer = match answer {
+            Err(e) if e.kind == Kind::LeaseNotFound => {
+                self.granted = None;
+                self.held.put_aside();
+                return Err(Setback::Again);
+            }
+            other => other?,
+        };
+        self.granted = None;
+        let token = if answer.succeeded {
+            Token(answer.revision)
+        } else {
+            let found = answer.ops.into_iter().flat_map(keys).next();
+            match found {
+                // An earlier attempt, whose answer was lost, did it.
+                Some(kv) if kv.lease() == granted.lease.0 => Token(kv.create_revision()),
+                _ => {
+                    self.held.put_aside();
+                    return Err(Setback::Again);
+                }
+            }
+        };
+        self.held.token = Some(token);
+        Ok(Candidate {
+            granted,
+            key,
+            token,
+        })
+    }
+
+    async fn grant(&mut self) -> Result<Granted, Setback> {
+        let asked = self.config.settings.ttl;
+        // Never 0, which means "choose one" to etcd, and never negative.
+        let lease = LeaseId(i64::try_from(random() >> 1).unwrap_or(1).max(1));
+        let until = BootInstant::now() + CALL;
+        let connection = self.pool.connect(until).await?;
+        (self.on_lease)(lease);
+        self.held.lease = Some(lease);
+        let confirmed = BootInstant::now();
+        let ttl = i64::try_from(asked.as_secs()).unwrap_or(i64::MAX);
+        let granted = match connection.grant(lease.0, ttl, until).await {
+            Ok(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+            Err(error) if error.kind == Kind::LeaseExists => {
+                // Somebody else's: nothing to revoke.
+                self.held.lease = None;
+                return Err(Setback::Again);
+            }
+            Err(error) => {
+                self.held.put_aside();
+                return Err(error.into());
+            }
+        };
+        let settings = Settings {
+            ttl: granted,
+            ..self.config.settings
+        };
+        let timeline = Timeline::new(&settings).map_err(|error| {
+            Setback::Hopeless(ElectionError::Timeline {
+                asked,
+                granted,
+                error,
+            })
+        })?;
+        if granted != asked && !self.warned_ttl {
+            self.warned_ttl = true;
+            self.warn(format!(
+                "etcd raised the TTL from {} to {}: the timeline follows",
+                crate::timing::show(asked),
+                crate::timing::show(granted)
+            ));
+        }
+        Ok(Granted {
+            lease,
+            timeline,
+            confirmed,
+        })
+    }
+
+    /// Revokes the leases of earlier attempts, and forgets them: what cannot be revoked now ends
+    /// by itself.
+    async fn revoke_stale(&mut self) -> Result<(), Error> {
+        while let Some(lease) = self.held.stale.last().copied() {
+            let until = BootInstant::now() + CALL;
+            self.pool
+                .connect(until)
+                .await?
+                .revoke(lease.0, until)
+                .await?;
+            self.held.stale.pop();
+        }
+        Ok(())
+    }
+
+    /// Refuses to queue behind the very term that this process is a part of.
+    async fn refuse_ancestor(&mut self) -> Result<(), Setback> {
+        let Some(ancestor) = self.config.ancestor.clone() else {
+            return Ok(());
+        };
+        let until = BootInstant::now() + CALL;
+        let txn = Txn::new().and_then([TxnOp::get(ancestor.leader_key.as_str(), None)]);
+        let answer = self
+            .pool
+            .connect(until)
+            .await?
+            .txn("look for an ancestor", txn, until)
+            .await?;
+        let mut found = answer.ops.into_iter().flat_map(keys);
+        if found.any(|kv| kv.create_revision() == ancestor.token.0) {
+            return Err(Setback::Hopeless(ElectionError::HeldByAncestor(
+                ancestor.leader_key,
+            )));
+        }
+        Ok(())
+    }
+}

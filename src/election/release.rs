@@ -1,0 +1,160 @@
+//! Giving back what is ours in etcd: record and candidate key in one transaction, then the lease.
+//!
+//! What is ours is read first and removed under comparisons, so a renewal that was cancelled on
+//! its way can neither slip in between nor be followed by nothing: either it comes first and the
+//! comparison fails, or it comes later and its own comparisons do.
+
+use std::time::Duration;
+
+use etcd_client::{Compare, CompareOp, KeyValue, Txn, TxnOp};
+
+use super::campaign::Held;
+use super::names::Names;
+use super::record::Record;
+use super::renewal::{Found, Version, find};
+use super::{Config, LeaseId, Token};
+use crate::clock::BootInstant;
+use crate::etcd::{Error, Kind, Pool, sleep_until};
+
+/// The most that one endpoint is given.
+const ATTEMPT: Duration = Duration::from_secs(1);
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
+
+/// Releases the leadership, or the place in the queue, of a supervisor that was killed.
+///
+/// `lease` is the candidacy's lease as it was announced before it was granted; that is enough to
+/// find the rest. The caller has to know that the process tree is empty.
+///
+/// # Errors
+/// What went wrong last, if etcd could not be told by `until`.
+pub async fn release_orphan(
+    config: &Config,
+    lease: LeaseId,
+    until: BootInstant,
+) -> Result<(), String> {
+    let mut pool = Pool::new(config.endpoints.clone());
+    let held = Held {
+        lease: Some(lease),
+        begun: true,
+        ..Held::default()
+    };
+    release(&mut pool, &Names::new(&config.key), &held, until).await
+}
+
+/// Removes what is `held`, trying every endpoint until `until`.
+pub(super) async fn release(
+    pool: &mut Pool,
+    names: &Names,
+    held: &Held,
+    until: BootInstant,
+) -> Result<(), String> {
+    let leases: Vec<LeaseId> = held.lease.iter().chain(&held.stale).copied().collect();
+    if leases.is_empty() {
+        return Ok(());
+    }
+    // Every endpoint gets its turn, also when the first ones hang.
+    let turns = u32::try_from(pool.len().max(2)).unwrap_or(2);
+    let turn = (until.saturating_since(BootInstant::now()) / turns).min(ATTEMPT);
+    loop {
+        let started = BootInstant::now();
+        let error = match attempt(pool, names, held, &leases, (started + turn).min(until)).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        pool.failed();
+        let next = started + BETWEEN_ATTEMPTS;
+        if next >= until || BootInstant::now() >= until {
+            return Err(error.to_string());
+        }
+        sleep_until(next).await;
+    }
+}
+
+async fn attempt(
+    pool: &mut Pool,
+    names: &Names,
+    held: &Held,
+    leases: &[LeaseId],
+    until: BootInstant,
+) -> Result<(), Error> {
+    let connection = pool.connect(until).await?;
+    if let Some(lease) = held.lease {
+        let key = names.candidate(lease);
+        loop {
+            let found = find(connection, &key, &names.record, until).await?;
+            let Some(txn) = removal(&found, &key, &names.record, lease, held) else {
+                break;
+            };
+            if connection
+                .txn("release the leadership", txn, until)
+                .await?
+                .succeeded
+            {
+                break;
+            }
+            if BootInstant::now() >= until {
+                let reason = "the keys keep changing".to_owned();
+                return Err(Error::new(
+                    Kind::Elsewhere,
+                    connection.endpoint(),
+                    "release the leadership",
+                    reason,
+                ));
+            }
+        }
+    }
+    for lease in leases {
+        connection.revoke(lease.0, until).await?;
+    }
+    Ok(())
+}
+
+/// The transaction that removes what is ours of what was found; `None` if nothing is.
+fn removal(found: &Found, key: &str, record_key: &str, lease: LeaseId, held: &Held) -> Option<Txn> {
+    let record = found.record.as_ref().and_then(|kv| {
+        let record = Record::parse(kv.value())?;
+        let ours = record.lease == lease && held.token.is_none_or(|t| t == record.token);
+        ours.then_some((kv, record.token))
+    });
+    let token = held.token.or(record.as_ref().map(|(_, token)| *token));
+    let own = found.own.as_ref().filter(|kv| is_ours(kv, lease, token));
+    if own.is_none() && record.is_none() {
+        return None;
+    }
+    let mut compares = Vec::new();
+    let mut deletes = Vec::new();
+    if let Some(kv) = own {
+        compares.push(Compare::create_revision(
+            key,
+            CompareOp::Equal,
+            kv.create_revision(),
+        ));
+        deletes.push(TxnOp::delete(key, None));
+    }
+    if let Some((kv, _)) = record {
+        compares.push(Compare::mod_revision(
+            record_key,
+            CompareOp::Equal,
+            kv.mod_revision(),
+        ));
+        deletes.push(TxnOp::delete(record_key, None));
+    } else if held.begun {
+        // A transaction on its way may yet write our record; it needs our key, so it is enough
+        // that it has not come until the key is gone.
+        let seen = found
+            .record
+            .as_ref()
+            .map_or(Version::Absent, |kv| Version::At(kv.mod_revision()));
+        compares.push(seen.compare(record_key));
+    }
+    Some(Txn::new().when(compares).and_then(deletes))
+}
+
+/// Our key by its create revision, also when it was attached to another lease by hand; without
+/// a known one, by the lease it is attached to.
+fn is_ours(kv: &KeyValue, lease: LeaseId, token: Option<Token>) -> bool {
+    match token {
+        Some(token) => kv.create_revision() == token.0,
+        None => kv.lease() == lease.0,
+    }
+}

@@ -1,0 +1,302 @@
+//! Standing in the queue: keepalives, looks, the wait for whoever is before us and then for the
+//! record of an earlier term, until the transaction that begins our own.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use etcd_client::KeyValue;
+
+use super::campaign::Campaign;
+use super::candidate::Candidate;
+use super::queue::{Look, Place};
+use super::record::Record;
+use super::renewal::{Found, Renewal, Tenure, Version, Written};
+use super::take_over::Observer;
+use super::{ElectionError, Event, Wait};
+use crate::clock::BootInstant;
+use crate::etcd::{Change, Error, sleep_until};
+use crate::rules::Rule;
+
+/// The least time between two looks: whoever keeps writing the watched key must not keep us busy.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// How long a watch that ended is left alone.
+const AFTER_A_WATCH: Duration = Duration::from_millis(200);
+
+/// How the wait in the queue ended.
+pub(super) enum Stood {
+    /// Our record is written: we lead as soon as that is confirmed.
+    Begun(Tenure, Option<Renewal>),
+    /// Our place is lost, for this reason.
+    Displaced(&'static str),
+}
+
+/// What a look leads to.
+enum Step {
+    Done(Stood),
+    /// Wait for a change of this key after this revision, or for an instant.
+    Watch(String, i64, Option<BootInstant>),
+    /// The transaction that begins the term found something changed.
+    LookAgain,
+}
+
+struct Standby {
+    candidate: Candidate,
+    observer: Observer,
+    /// Leases in the names of detached keys that are known to be gone.
+    dead: HashSet<super::LeaseId>,
+    told: Option<Wait>,
+    next_keepalive: BootInstant,
+}
+
+impl Campaign {
+    /// Stands in the queue until a term has begun or the place is lost.
+    pub async fn stand(&mut self, candidate: Candidate) -> Result<Stood, ElectionError> {
+        let mut standby = Standby {
+            next_keepalive: candidate.granted.confirmed + candidate.timeline().interval(),
+            candidate,
+            observer: Observer::new(self.clock.clone()),
+            dead: HashSet::new(),
+            told: None,
+        };
+        loop {
+            // Looked at first, since a revived lease might already have been taken for dead.
+            if standby.candidate.granted.is_over() {
+                return Ok(Stood::Displaced(
+                    "our lease ran out while etcd could not be reached",
+                ));
+            }
+            let looked = BootInstant::now();
+            match self.step(&mut standby).await {
+                Ok(Step::Done(stood)) => return Ok(stood),
+                Ok(Step::LookAgain) => sleep_until(looked + BETWEEN_LOOKS).await,
+                Ok(Step::Watch(key, revision, until)) => {
+                    if let Err(error) = self.wait_for(&standby, &key, revision, until).await {
+                        self.trouble(error, standby.candidate.timeline().interval())
+                            .await?;
+                    }
+                    sleep_until(looked + BETWEEN_LOOKS).await;
+                }
+                Err(error) => {
+                    self.trouble(error, standby.candidate.timeline().interval())
+                        .await?;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, standby: &mut Standby) -> Result<Step, Error> {
+        let timeline = *standby.candidate.timeline();
+        let until = BootInstant::now() + timeline.attempt();
+        if BootInstant::now() >= standby.next_keepalive {
+            let sent = BootInstant::now();
+            let lease = standby.candidate.lease();
+            let pulse = self
+                .pool
+                .connect(until)
+                .await?
+                .keep_alive(lease.0, until)
+                .await?;
+            // A lease that is said to be gone may not be: the look below asks the quorum about
+            // our key, and without a keepalive the lease's own deadline decides.
+            if pulse.ttl > 0 {
+                standby.candidate.granted.confirmed = sent;
+            }
+            standby.next_keepalive = sent + timeline.interval();
+        }
+        let until = BootInstant::now() + timeline.attempt();
+        let look = Look::take(self.pool.connect(until).await?, &self.names, until).await?;
+        self.went_well();
+        for lease in look.doubtful(standby.candidate.token) {
+            // A lease that is gone does not come back.
+            if !standby.dead.contains(&lease)
+                && self
+                    .pool
+                    .connect(until)
+                    .await?
+                    .time_to_live(lease.0, until)
+                    .await?
+                    <= 0
+            {
+                standby.dead.insert(lease);
+            }
+        }
+        if let Some(foreign) = &look.foreign
+            && !self.warned_foreign
+        {
+            self.warned_foreign = true;
+            self.warn(format!(
+                "the key {foreign:?} under {} is not a candidate's and is ignored; no other such key will be named",
+                self.names.prefix
+            ));
+        }
+        // An answer that was lost may have begun our term.
+        let found = Found {
+            own: None,
+            record: look.record.clone(),
+        };
+        if let Some(version) = found.our_record(&standby.candidate) {
+            return Ok(Step::Done(Stood::Begun(
+                tenure(&standby.candidate, version),
+                None,
+            )));
+        }
+        let first_seen = look.record.as_ref().map(|kv| {
+            standby
+                .observer
+                .saw(kv.mod_revision(), kv.value(), look.arrived)
+        });
+        match look.place(
+            standby.candidate.lease(),
+            standby.candidate.token,
+            &standby.dead,
+        ) {
+            Place::Gone => Ok(Step::Done(Stood::Displaced(
+                "our candidate key was deleted or attached to another lease",
+            ))),
+            Place::Behind {
+                nearest,
+                leader,
+                ahead,
+            } => {
+                self.tell_wait(standby, Wait::Queue { leader, ahead });
+                Ok(Step::Watch(nearest, look.revision + 1, None))
+            }
+            Place::Next => match look.record.as_ref().zip(first_seen) {
+                Some((kv, first)) if !Rule::Record.is_off() => {
+                    self.next_in_line(standby, kv, first, &look).await
+                }
+                _ => self.begin(standby, Version::Absent).await,
+            },
+        }
+    }
+
+    /// We are next, but a term is recorded.
+    async fn next_in_line(
+        &mut self,
+        standby: &mut Standby,
+        kv: &KeyValue,
+        first_seen: BootInstant,
+        look: &Look,
+    ) -> Result<Step, Error> {
+        let record = Record::parse(kv.value());
+        let free_at = record
+            .as_ref()
+            .map(|r| standby.observer.free_at(r, first_seen));
+        if Rule::TakeOverWait.is_off() || free_at.is_some_and(|at| BootInstant::now() >= at) {
+            return self.begin(standby, Version::At(kv.mod_revision())).await;
+        }
+        if record.is_none() {
+            let text = format!(
+                "the record {} of an earlier term cannot be understood, so nobody can know when its holder is dead: \
+                 once you are sure that no command of this election is running, delete that key by hand \
+                 (etcdctl del {0})",
+                self.names.record
+            );
+            if self.record_warning.is_due(&text) {
+                self.warn(text);
+            }
+        }
+        self.tell_wait(
+            standby,
+            Wait::Record {
+                holder: record.map(|r| r.token),
+                until: free_at,
+            },
+        );
+        Ok(Step::Watch(
+            self.names.record.clone(),
+            look.revision + 1,
+            free_at,
+        ))
+    }
+
+    /// Begins a term, if the record is still at `version`.
+    async fn begin(&mut self, standby: &Standby, version: Version) -> Result<Step, Error> {
+        let candidate = &standby.candidate;
+        let timeline = *candidate.timeline();
+        let until = BootInstant::now() + timeline.attempt();
+        let sent = BootInstant::now();
+        let pulse = self
+            .pool
+            .connect(until)
+            .await?
+            .keep_alive(candidate.lease().0, until)
+            .await?;
+        if pulse.ttl <= 0 {
+            return Ok(Step::LookAgain);
+        }
+        let mut tenure = tenure(candidate, version);
+        // From here on there may be a record of ours, whatever becomes of the answer.
+        self.held.begun = true;
+        match self.write_record(&tenure, sent, until).await? {
+            Written::Yes(answer) => {
+                tenure.version = Version::At(answer.revision);
+                let renewal = super::renewal::judge(&pulse, &answer, sent, &timeline);
+                Ok(Step::Done(Stood::Begun(tenure, Some(renewal))))
+            }
+            Written::No(_) => Ok(Step::LookAgain),
+        }
+    }
+
+    /// Waits for a change, an instant, or the next keepalive's time.
+    async fn wait_for(
+        &mut self,
+        standby: &Standby,
+        key: &str,
+        revision: i64,
+        until: Option<BootInstant>,
+    ) -> Result<(), Error> {
+        let limit = BootInstant::now() + standby.candidate.timeline().attempt();
+        self.pool
+            .connect(limit)
+            .await?
+            .watch(key, revision, limit)
+            .await?;
+        let wake = until.map_or(standby.next_keepalive, |at| at.min(standby.next_keepalive));
+        let predecessor = self.names.lease_in(key.as_bytes());
+        loop {
+            tokio::select! {
+                () = sleep_until(wake) => return Ok(()),
+                change = self.pool.change() => match change {
+                    // Go's elections proclaim by writing the value anew; the place stays.
+                    Change::Put { lease } if predecessor.is_some_and(|p| p.0 == lease) => {}
+                    Change::Put { .. } | Change::Deleted => return Ok(()),
+                    Change::Ended(error) if error.kind == crate::etcd::Kind::Elsewhere => return Err(error),
+                    Change::Ended(_) => {
+                        tokio::time::sleep(AFTER_A_WATCH).await;
+                        return Ok(());
+                    }
+                },
+            }
+        }
+    }
+
+    /// Tells what we are waiting for, once for each change; a record's renewals are none.
+    fn tell_wait(&self, standby: &mut Standby, wait: Wait) {
+        let same = match (&standby.told, &wait) {
+            (Some(Wait::Record { holder: told, .. }), Wait::Record { holder, .. }) => {
+                told == holder
+            }
+            (Some(told), wait) => told == wait,
+            (None, _) => false,
+        };
+        if !same {
+            standby.told = Some(wait.clone());
+            self.tell(Event::Waiting(wait));
+        }
+    }
+}
+
+/// A term that is to begin, or has just begun.
+fn tenure(candidate: &Candidate, version: Version) -> Tenure {
+    Tenure {
+        candidate: candidate.clone(),
+        version,
+        since: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs()),
+        announced: false,
+        lost: None,
+        record_gone: false,
+    }
+}

@@ -1,0 +1,172 @@
+//! A term, from its record to its release: renewals at their pace, and the watch on our own key.
+//!
+//! Nothing here ends a term. After a loss, or when the deadline has passed while etcd was away,
+//! the guardian kills the process tree by its own timer; until the supervisor says that the tree
+//! is empty, the task goes on holding what it can, and the caller ends it by dropping the future.
+
+use std::time::Duration;
+
+use super::campaign::Campaign;
+use super::renewal::{Renewal, Tenure};
+use super::{Event, Term};
+use crate::clock::BootInstant;
+use crate::etcd::{Change, sleep_until};
+use crate::rules::Rule;
+
+/// The least time between the beginnings of two attempts.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
+
+impl Campaign {
+    /// Renews. Returns only if the term was over before it was announced, so that no command
+    /// ever ran in it. `confirmed` is what the begin transaction has earned already.
+    pub async fn lead(
+        &mut self,
+        mut tenure: Tenure,
+        campaigning_since: BootInstant,
+        confirmed: Option<Renewal>,
+    ) {
+        let mut outcome = match confirmed {
+            Some(renewal) => Ok(renewal),
+            None => self.renew(&mut tenure).await,
+        };
+        let mut started = BootInstant::now();
+        let mut failed_in_a_row = 0;
+        loop {
+            let timeline = *tenure.candidate.timeline();
+            let next = match outcome {
+                Ok(Renewal::Confirmed { sent, revision }) => {
+                    failed_in_a_row = 0;
+                    self.confirm(&mut tenure, sent, campaigning_since);
+                    self.watch_own_key(&tenure, revision).await;
+                    // A term that could not be announced is worth another attempt at once.
+                    if tenure.announced {
+                        sent + timeline.interval()
+                    } else {
+                        started + BETWEEN_ATTEMPTS
+                    }
+                }
+                Ok(Renewal::Unconfirmed(error)) => {
+                    self.renewal_failed(error);
+                    started + BETWEEN_ATTEMPTS.max(timeline.attempt() / 8)
+                }
+                Ok(Renewal::Lost(_)) if Rule::KeyWatch.is_off() => {
+                    self.renewal_failed("the key is lost".into());
+                    started + timeline.interval()
+                }
+                Ok(Renewal::Lost(loss)) => {
+                    if !tenure.announced {
+                        return;
+                    }
+                    self.tell(Event::Lost(loss));
+                    tenure.lost = Some(loss);
+                    return self.outlive(tenure).await;
+                }
+                Err(error) => {
+                    failed_in_a_row += 1;
+                    self.renewal_failed(error.brief());
+                    self.pool.failed();
+                    // The other endpoints are tried without delay; a whole round that failed
+                    // takes its time.
+                    if failed_in_a_row % self.pool.len() == 0 {
+                        started + timeline.attempt()
+                    } else {
+                        started + BETWEEN_ATTEMPTS
+                    }
+                }
+            };
+            self.wait(&tenure, started, next).await;
+            started = BootInstant::now();
+            outcome = self.renew(&mut tenure).await;
+        }
+    }
+
+    /// A confirmed renewal: tells of the term if that is still to be done, and of the deadline.
+    fn confirm(&mut self, tenure: &mut Tenure, sent: BootInstant, campaigning_since: BootInstant) {
+        let candidate = &tenure.candidate;
+        let timeline = *candidate.timeline();
+        let deadline = timeline.deadline(sent);
+        let now = BootInstant::now();
+        if tenure.announced {
+            self.tell(Event::Extended(deadline));
+        } else if now < deadline.stop_at(timeline.grace()) {
+            self.tell(Event::Elected(Term {
+                token: candidate.token,
+                lease: candidate.lease(),
+                leader_key: candidate.key.clone(),
+                timeline,
+                deadline,
+                waited: now.saturating_since(campaigning_since),
+            }));
+            tenure.announced = true;
+        }
+    }
+
+    /// Watches our key from the instant on at which it was known to be ours.
+    async fn watch_own_key(&mut self, tenure: &Tenure, revision: i64) {
+        if Rule::KeyWatch.is_off() {
+            return;
+        }
+        let until = BootInstant::now() + tenure.candidate.timeline().attempt();
+        let watched = match self.pool.connect(until).await {
+            Ok(connection) => {
+                connection
+                    .watch(&tenure.candidate.key, revision + 1, until)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        // The next renewal looks at the key as well, and tries to watch it again, elsewhere.
+        if watched.is_err() {
+            self.pool.failed();
+        }
+    }
+
+    /// Waits for the next attempt's time, or for something to happen to our key.
+    async fn wait(&mut self, tenure: &Tenure, started: BootInstant, next: BootInstant) {
+        let ours = tenure.candidate.lease().0;
+        let change = loop {
+            tokio::select! {
+                () = sleep_until(next) => return,
+                change = self.pool.change() => match change {
+                    // Its value was written anew, which is of no consequence.
+                    Change::Put { lease } if lease == ours => {}
+                    other => break other,
+                },
+            }
+        };
+        // The renewal finds out what has happened, by a transaction.
+        let soon = match change {
+            Change::Deleted | Change::Put { .. } => started + BETWEEN_ATTEMPTS,
+            Change::Ended(_) => {
+                self.pool.failed();
+                started + tenure.candidate.timeline().attempt()
+            }
+        };
+        sleep_until(soon.min(next)).await;
+    }
+
+    /// After the loss: holds the record until the supervisor ends it.
+    async fn outlive(&mut self, mut tenure: Tenure) {
+        self.pool.unwatch();
+        loop {
+            let started = BootInstant::now();
+            let timeline = *tenure.candidate.timeline();
+            let mut next = started + timeline.interval();
+            if !Rule::HoldWhileAlive.is_off()
+                && let Err(error) = self.hold_on(&mut tenure).await
+            {
+                self.renewal_failed(error.brief());
+                self.pool.failed();
+                next = started + timeline.attempt();
+            }
+            sleep_until(next).await;
+        }
+    }
+
+    fn renewal_failed(&self, error: String) {
+        self.tell(Event::RenewalFailed {
+            endpoint: self.pool.endpoint().to_string(),
+            error,
+        });
+    }
+}

@@ -1,0 +1,228 @@
+//! What a failed call means: try elsewhere, act on it, or give up.
+//!
+//! etcd's own errors are gRPC codes with fixed messages (etcd's `api/v3rpc/rpctypes/error.go`);
+//! one code serves several of them, so code and message are read together. Whatever is not known
+//! by name is taken for trouble on the way, which another endpoint may not have.
+
+use std::error::Error as StdError;
+
+use tonic::{Code, Status};
+
+use super::Endpoint;
+
+/// What the caller can do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No usable answer: broken connection, timeout, no raft leader, overload. Whether the
+    /// request took effect is unknown; try the next endpoint.
+    Elsewhere,
+    /// The endpoint's name does not exist (as opposed to: cannot be resolved at present).
+    UnknownName,
+    /// There is no such lease.
+    LeaseNotFound,
+    /// The lease id is taken.
+    LeaseExists,
+    /// The revision to watch from has been compacted.
+    Compacted,
+    /// etcd understood and said no: permissions, authentication, invalid arguments.
+    Refused,
+    /// etcd's space quota is used up (its NOSPACE alarm): it reads but does not write.
+    NoSpace,
+}
+
+/// A failed call, in words for a person.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{doing} {} {endpoint}: {reason}", if *.doing == CONNECT { "to" } else { "at" })]
+pub struct Error {
+    /// What can be done about it.
+    pub kind: Kind,
+    /// Which endpoint was asked.
+    pub endpoint: String,
+    doing: &'static str,
+    reason: String,
+}
+
+/// The one thing that is done *to* an endpoint.
+pub(super) const CONNECT: &str = "connect";
+
+impl Error {
+    /// A failure that we found ourselves.
+    pub fn new(kind: Kind, endpoint: &Endpoint, doing: &'static str, reason: String) -> Self {
+        Self {
+            kind,
+            endpoint: endpoint.to_string(),
+            doing,
+            reason,
+        }
+    }
+
+    /// What failed and why, without the endpoint.
+    pub fn brief(&self) -> String {
+        format!("{}: {}", self.doing, self.reason)
+    }
+
+    pub(super) fn from_client(
+        endpoint: &Endpoint,
+        doing: &'static str,
+        error: &etcd_client::Error,
+    ) -> Self {
+        use etcd_client::Error as E;
+        let (kind, reason) = match error {
+            E::GRpcStatus(status) => (classify(status), describe(status)),
+            E::TransportError(e) => (Kind::Elsewhere, root_cause(e)),
+            other => (Kind::Elsewhere, other.to_string()),
+        };
+        Self::new(kind, endpoint, doing, reason)
+    }
+}
+
+/// The kind of an answer that etcd, or the transport in its place, gave.
+fn classify(status: &Status) -> Kind {
+    let says = |text: &str| status.message().contains(text);
+    match status.code() {
+        Code::NotFound if says("lease not found") => Kind::LeaseNotFound,
+        Code::FailedPrecondition if says("lease already exists") => Kind::LeaseExists,
+        Code::OutOfRange if says("has been compacted") => Kind::Compacted,
+        Code::OutOfRange if says("too large lease TTL") => Kind::Refused,
+        Code::ResourceExhausted if says("database space exceeded") => Kind::NoSpace,
+        // The permissions changed between the check and the request; etcd's own client tries again.
+        Code::InvalidArgument if says("revision of auth store is old") => Kind::Elsewhere,
+        Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument => Kind::Refused,
+        _ => Kind::Elsewhere,
+    }
+}
+
+/// etcd's message, or what the transport died of.
+fn describe(status: &Status) -> String {
+    match status.source() {
+        Some(source) => root_cause(source),
+        None if status.message().is_empty() => status.code().description().to_owned(),
+        None => status.message().to_owned(),
+    }
+}
+
+/// The innermost cause: the layers above it only say "transport error".
+pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = cause.to_string();
+    // The standard library appends the number, which says nothing to a person.
+    match text.rfind(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etcds_errors_are_told_apart_by_code_and_message() {
+        for (code, message, kind) in [
+            (
+                Code::NotFound,
+                "etcdserver: requested lease not found",
+                Kind::LeaseNotFound,
+            ),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: lease already exists",
+                Kind::LeaseExists,
+            ),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: not leader",
+                Kind::Elsewhere,
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision has been compacted",
+                Kind::Compacted,
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision is a future revision",
+                Kind::Elsewhere,
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: too large lease TTL",
+                Kind::Refused,
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+                Kind::NoSpace,
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: too many requests",
+                Kind::Elsewhere,
+            ),
+            (
+                Code::PermissionDenied,
+                "etcdserver: permission denied",
+                Kind::Refused,
+            ),
+            (
+                Code::Unauthenticated,
+                "etcdserver: invalid auth token",
+                Kind::Refused,
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: user name is empty",
+                Kind::Refused,
+            ),
+            (
+                Code::InvalidArgument,
+                "etcdserver: revision of auth store is old",
+                Kind::Elsewhere,
+            ),
+            (Code::Unavailable, "etcdserver: no leader", Kind::Elsewhere),
+            (
+                Code::Unavailable,
+                "etcdserver: leader changed",
+                Kind::Elsewhere,
+            ),
+            (
+                Code::Unavailable,
+                "etcdserver: request timed out",
+                Kind::Elsewhere,
+            ),
+            (
+                Code::Unavailable,
+                "etcdserver: rpc not supported for learner",
+                Kind::Elsewhere,
+            ),
+            (Code::Unknown, "transport error", Kind::Elsewhere),
+        ] {
+            assert_eq!(
+                classify(&Status::new(code, message)),
+                kind,
+                "{code:?} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_deed_the_endpoint_and_the_innermost_cause() {
+        let endpoint = &Endpoint::parse_list("127.0.0.1:1").unwrap()[0];
+        let refused = std::io::Error::from_raw_os_error(111);
+        let error = Error::new(Kind::Elsewhere, endpoint, CONNECT, root_cause(&refused));
+        assert_eq!(
+            error.to_string(),
+            "connect to http://127.0.0.1:1: Connection refused"
+        );
+        let status = etcd_client::Error::GRpcStatus(Status::unavailable("etcdserver: no leader"));
+        let error = Error::from_client(endpoint, "renew the lease", &status);
+        assert_eq!(
+            error.to_string(),
+            "renew the lease at http://127.0.0.1:1: etcdserver: no leader"
+        );
+        assert_eq!(error.brief(), "renew the lease: etcdserver: no leader");
+    }
+}
