@@ -45,7 +45,7 @@ use cli::{Parsed, UsageError};
 /// Must be called on the only thread of the process.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        sys::say_last_words(&format!("leaderrun: {panic}\n"))
+        sys::say_last_words(&format!("leaderrun: {panic}\n"));
     }));
     let check = |list: &str| {
         let parsed = etcd::Endpoint::parse_list(list);

@@ -218,6 +218,12 @@ impl Timeline {
         self.interval
     }
 
+    /// T - M: from a confirmed renewal to SIGKILL.
+    fn until_kill(&self) -> Duration {
+        // A timeline that was accepted has room for both; nothing saturates.
+        self.ttl.saturating_sub(self.margin)
+    }
+
     /// How long one attempt at a renewal may take before the next endpoint is tried.
     pub fn attempt(&self) -> Duration {
         self.interval.min(MAX_ATTEMPT)
@@ -225,7 +231,7 @@ impl Timeline {
 
     /// T - M - G: from a confirmed renewal to the stop signal.
     pub fn window(&self) -> Duration {
-        self.ttl - self.margin - self.grace
+        self.until_kill().saturating_sub(self.grace)
     }
 
     /// The longest etcd outage that leadership survives even if it begins at the worst instant:
@@ -238,7 +244,7 @@ impl Timeline {
 
     /// The deadline that a renewal sent at `sent` earns once it is confirmed.
     pub fn deadline(&self, sent: BootInstant) -> Deadline {
-        Deadline(sent + (self.ttl - self.margin))
+        Deadline(sent + self.until_kill())
     }
 
     /// The page that `--explain` prints.
@@ -255,7 +261,7 @@ impl Timeline {
             format!("every {}", show(i)),
             show(self.attempt()),
             show(self.window()),
-            show(t - m),
+            show(self.until_kill()),
             show(t),
             show(t),
             show(g),
@@ -353,7 +359,7 @@ mod tests {
         );
         assert!(
             Timeline::new(&Settings {
-                ttl: smallest - ms(1000),
+                ttl: smallest.saturating_sub(ms(1000)),
                 ..settings
             })
             .is_err()
@@ -416,7 +422,7 @@ mod tests {
                     prop_assert!(smallest > settings.ttl);
                     let with = |ttl| Settings { ttl, ..settings };
                     prop_assert!(Timeline::new(&with(smallest)).is_ok());
-                    let less = smallest - Duration::from_secs(1);
+                    let less = smallest.saturating_sub(Duration::from_secs(1));
                     prop_assert!(Timeline::new(&with(less)).is_err());
                 }
                 Err(TimelineError::FractionalTtl(ttl)) => prop_assert!(ttl.subsec_nanos() > 0),

@@ -92,10 +92,9 @@ impl Connection {
             .map_err(|e| failed(Kind::Refused, root_cause(&e)))?
             .connect_timeout(limit)
             .tcp_nodelay(true);
-        let channel = match tokio::time::timeout(limit, builder.connect()).await {
+        let channel = match tokio::time::timeout(limit, Box::pin(builder.connect())).await {
             Ok(Ok(channel)) => channel,
-            Ok(Err(e)) if endpoint.is_name() && !resolves(&endpoint, until).await => {
-                let _ = e;
+            Ok(Err(_)) if endpoint.is_name() && !resolves(&endpoint, until).await => {
                 return Err(failed(
                     Kind::UnknownName,
                     format!("the name {} does not exist", endpoint.host()),
@@ -339,7 +338,8 @@ async fn bounded<T>(
     call: impl Future<Output = Result<T, etcd_client::Error>>,
 ) -> Result<T, Error> {
     let limit = until.saturating_since(BootInstant::now());
-    match tokio::time::timeout(limit, call).await {
+    // Boxed, since a call's future is some kilobytes, and every future around it would be as well.
+    match tokio::time::timeout(limit, Box::pin(call)).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(e)) => Err(Error::from_client(endpoint, doing, &e)),
         Err(_) => Err(Error::new(

@@ -14,6 +14,8 @@ use crate::sys::SeqPacket;
 pub struct Link {
     socket: SeqPacket,
     waiting: VecDeque<FromGuardian>,
+    /// Whether nobody listens any more.
+    cut: bool,
 }
 
 /// What has come from the supervisor.
@@ -36,6 +38,7 @@ impl Link {
         Self {
             socket,
             waiting: VecDeque::new(),
+            cut: false,
         }
     }
 
@@ -54,8 +57,22 @@ impl Link {
         self.flush();
     }
 
+    /// Nobody listens any more: what is said from now on is kept, for the log.
+    pub fn cut(&mut self) {
+        self.waiting.clear();
+        self.cut = true;
+    }
+
+    /// What has been said since nobody listens.
+    pub fn untold(&mut self) -> Vec<FromGuardian> {
+        self.waiting.drain(..).collect()
+    }
+
     /// Sends what waits, as far as there is room.
     pub fn flush(&mut self) {
+        if self.cut {
+            return;
+        }
         while let Some(message) = self.waiting.front() {
             match self.socket.send(&encode(message), &[]) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
@@ -67,7 +84,7 @@ impl Link {
 
     /// Whether something waits for room.
     pub fn is_congested(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.cut && !self.waiting.is_empty()
     }
 
     /// The next message, without waiting.

@@ -111,6 +111,8 @@ pub enum FromGuardian {
     TreeEmpty {
         /// When that was proven.
         at: BootInstant,
+        /// When another may start its command, as far as the guardian knows.
+        another_may_start: BootInstant,
     },
 }
 

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::time::TimeSpec;
@@ -23,12 +24,17 @@ use crate::rules::Rule;
 use crate::sys::{self, SeqPacket, SignalFd, SignalNumber};
 
 /// How the guardian's work has ended. The process tree is empty in either case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Farewell {
     /// Nothing is left to do.
     Dismissed,
-    /// The supervisor is gone, and this lease of its is still to be given back.
-    Orphaned(LeaseId),
+    /// The supervisor is gone.
+    Orphaned {
+        /// Its lease, if that is still to be given back.
+        lease: Option<LeaseId>,
+        /// What it would have been told since.
+        untold: Vec<FromGuardian>,
+    },
 }
 
 /// The guardian.
@@ -49,6 +55,7 @@ pub struct Guardian {
 #[derive(Debug)]
 struct Run {
     fence: Fence,
+    margin: Duration,
     /// The main process, until it is reaped.
     main: Option<Pid>,
     /// Until the outcome of the exec is known.
@@ -85,9 +92,13 @@ impl Guardian {
             self.reap();
             self.obey_the_clock();
             if self.run.is_none() && (self.orphaned || self.dismissed) {
-                return Ok(match self.lease {
-                    Some(lease) if !self.dismissed => Farewell::Orphaned(lease),
-                    _ => Farewell::Dismissed,
+                return Ok(if self.dismissed {
+                    Farewell::Dismissed
+                } else {
+                    Farewell::Orphaned {
+                        lease: self.lease,
+                        untold: self.link.untold(),
+                    }
                 });
             }
             self.sleep()?;
@@ -135,10 +146,11 @@ impl Guardian {
         }
         for _ in 0..MESSAGES_A_TURN {
             match self.link.receive() {
-                Incoming::Message(message, descriptors) => self.obey(message, descriptors),
+                Incoming::Message(message, descriptors) => self.obey(message, &descriptors),
                 Incoming::Nothing => return,
                 Incoming::End => {
                     self.orphaned = true;
+                    self.link.cut();
                     self.fence(Reason::SupervisorLost);
                     return;
                 }
@@ -146,10 +158,10 @@ impl Guardian {
         }
     }
 
-    fn obey(&mut self, message: ToGuardian, descriptors: Vec<OwnedFd>) {
+    fn obey(&mut self, message: ToGuardian, descriptors: &[OwnedFd]) {
         match message {
             ToGuardian::Lease(lease) => self.lease = lease,
-            ToGuardian::Start(start) => self.start(&start, &descriptors),
+            ToGuardian::Start(start) => self.start(&start, descriptors),
             ToGuardian::Extend(deadline) => {
                 if let Some(run) = &mut self.run {
                     run.fence.extend(deadline);
@@ -188,6 +200,7 @@ impl Guardian {
                 self.link.say(FromGuardian::Acknowledged(fence.deadline()));
                 self.run = Some(Run {
                     fence,
+                    margin: start.margin,
                     main: Some(forked.pid),
                     exec: Some(forked),
                     sweep: None,
@@ -260,19 +273,27 @@ impl Guardian {
                 }
                 Ok(None) => break,
                 Err(sys::NoChildren) => {
-                    self.run = None;
-                    self.link.say(FromGuardian::TreeEmpty { at: now });
+                    self.tree_is_empty(now);
                     return;
                 }
             }
         }
         if run.main.is_none() {
             if Rule::Sweep.is_off() {
-                self.run = None;
-                self.link.say(FromGuardian::TreeEmpty { at: now });
+                self.tree_is_empty(now);
             } else if run.fence.main_ended_leaving_descendants(now) {
                 signal_tree(None, self.stop_signal);
             }
+        }
+    }
+
+    fn tree_is_empty(&mut self, at: BootInstant) {
+        if let Some(run) = self.run.take() {
+            let another_may_start = run.fence.deadline().another_may_start(run.margin);
+            self.link.say(FromGuardian::TreeEmpty {
+                at,
+                another_may_start,
+            });
         }
     }
 

@@ -11,6 +11,7 @@ mod orphan;
 mod signals;
 mod start;
 mod state;
+mod words;
 
 use std::time::Duration;
 

@@ -6,35 +6,47 @@ use std::process::ExitCode;
 
 use crate::cli::RunOptions;
 use crate::clock::BootInstant;
-use crate::election::{self, Config};
+use crate::election::{self, Config, LeaseId};
 use crate::exit_status::ExitStatus;
 use crate::guardian::Farewell;
 use crate::report::{Log, LogEvent};
 use crate::rules::Rule;
 use crate::supervisor::start::runtime;
+use crate::supervisor::words;
 
 /// The end of the guardian's process. Its status tells nobody anything: its parent is gone, or knows.
 pub fn end(options: &RunOptions, config: &Config, farewell: io::Result<Farewell>) -> ExitCode {
     let log = Log::direct(&options.log);
     match farewell {
         Ok(Farewell::Dismissed) => return ExitCode::SUCCESS,
-        Ok(Farewell::Orphaned(_)) if Rule::OrphanRelease.is_off() => {}
-        Ok(Farewell::Orphaned(lease)) => {
-            // Whatever is left after the TTL has run out by itself.
-            let until = BootInstant::now() + options.settings.ttl;
-            let released = runtime().map_err(|e| e.to_string()).and_then(|runtime| {
-                let result = runtime.block_on(election::release_orphan(config, lease, until));
-                runtime.shutdown_background();
-                result
-            });
-            match released {
-                Ok(()) => log.event(LogEvent::Released),
-                Err(e) => log.event(LogEvent::warning(format!(
-                    "the supervisor is gone, and its place could not be given up: {e}"
-                ))),
+        Ok(Farewell::Orphaned { lease, untold }) => {
+            for event in untold.iter().filter_map(words::of_orphan) {
+                log.event(event);
+            }
+            match lease {
+                Some(lease) if !Rule::OrphanRelease.is_off() => {
+                    log.event(release(options, config, lease));
+                }
+                _ => {}
             }
         }
         Err(e) => log.event(LogEvent::error(format!("the guardian failed: {e}"))),
     }
     ExitStatus::Failed.into()
+}
+
+fn release(options: &RunOptions, config: &Config, lease: LeaseId) -> LogEvent {
+    // Whatever is left after the TTL has run out by itself.
+    let until = BootInstant::now() + options.settings.ttl;
+    let released = runtime().map_err(|e| e.to_string()).and_then(|runtime| {
+        let result = runtime.block_on(election::release_orphan(config, lease, until));
+        runtime.shutdown_background();
+        result
+    });
+    match released {
+        Ok(()) => LogEvent::Released,
+        Err(e) => LogEvent::warning(format!(
+            "the supervisor is gone, and its place could not be given up: {e}"
+        )),
+    }
 }

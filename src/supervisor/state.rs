@@ -106,15 +106,14 @@ impl Run {
     pub fn status(&self) -> ExitStatus {
         match (self.cause, self.end) {
             (Some(Cause::NotStarted(status)), _) => status,
-            (Some(Cause::Lost(_)), _) => ExitStatus::Lost,
             (Some(Cause::Command) | None, Some(End::Code(code))) => {
                 ExitStatus::Command(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
             }
             (Some(Cause::Command) | None, Some(End::Signal(signal))) => {
                 ExitStatus::Signalled(signal.0)
             }
-            // The guardian's last words were lost with it.
-            (Some(Cause::Command) | None, None) => ExitStatus::Lost,
+            // With the second, the guardian's last words were lost with it.
+            (Some(Cause::Lost(_)), _) | (Some(Cause::Command) | None, None) => ExitStatus::Lost,
         }
     }
 }

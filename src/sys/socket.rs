@@ -1,4 +1,4 @@
-//! A SOCK_SEQPACKET pair: messages keep their borders, and the end of a peer is an event.
+//! A `SOCK_SEQPACKET` pair: messages keep their borders, and the end of a peer is an event.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};

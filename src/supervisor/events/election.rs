@@ -31,7 +31,7 @@ impl Supervisor {
                 answered_before,
                 error,
             } => {
-                self.on_unreachable(answered_before, error);
+                self.on_unreachable(answered_before, &error);
             }
             Event::Warning(message) => self.log.event(LogEvent::warning(message)),
             Event::Released => {
@@ -157,18 +157,18 @@ impl Supervisor {
         }
     }
 
-    fn on_unreachable(&mut self, answered_before: bool, error: String) {
+    fn on_unreachable(&mut self, answered_before: bool, error: &str) {
         if !matches!(self.state, State::Standby) {
             return;
         }
         if !answered_before {
-            self.campaign.unanswered = Some(error.clone());
+            self.campaign.unanswered = Some(error.to_owned());
         }
         if self.options.wait == Patience::Try {
             self.log
                 .event(LogEvent::error(format!("etcd does not answer: {error}")));
             self.leave(ExitStatus::Failed);
-        } else if let Some(event) = self.trouble.failed(&error, BootInstant::now()) {
+        } else if let Some(event) = self.trouble.failed(error, BootInstant::now()) {
             self.log.event(event);
         }
     }

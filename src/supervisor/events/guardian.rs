@@ -5,12 +5,12 @@ use nix::libc;
 
 use crate::clock::BootInstant;
 use crate::exit_status::ExitStatus;
-use crate::guardian::message::{self, FromGuardian, Reason, Stuck};
+use crate::guardian::message::{FromGuardian, Reason};
 use crate::guardian::watch::News;
-use crate::report::{Ending, KillReason, LogEvent, LossReason, StopReason};
-use crate::supervisor::Supervisor;
+use crate::report::{KillReason, LogEvent, LossReason, StopReason};
 use crate::supervisor::start::streams_to_let_go;
 use crate::supervisor::state::{Afterwards, Cause, State};
+use crate::supervisor::{Supervisor, words};
 use crate::sys::{self, End, SignalNumber};
 
 impl Supervisor {
@@ -27,14 +27,12 @@ impl Supervisor {
             }
             News::Said(FromGuardian::Acknowledged(_)) => {}
             News::Said(FromGuardian::Fencing { reason, signal }) => self.on_fencing(reason, signal),
-            News::Said(FromGuardian::Killed(reason)) => {
-                self.log.event(LogEvent::Killed {
-                    reason: killed_because(reason),
-                });
-            }
+            News::Said(FromGuardian::Killed(reason)) => self.log.event(words::killed(reason)),
             News::Said(FromGuardian::Exited(end)) => self.on_exited(end),
-            News::Said(FromGuardian::Stuck(stuck)) | News::Stuck(stuck) => self.on_stuck(&stuck),
-            News::Said(FromGuardian::TreeEmpty { at }) => self.on_tree_empty(at),
+            News::Said(FromGuardian::Stuck(stuck)) | News::Stuck(stuck) => {
+                self.log.event(words::stuck(&stuck));
+            }
+            News::Said(FromGuardian::TreeEmpty { at, .. }) => self.on_tree_empty(at),
             News::Lost { killed_by_us } => self.on_guardian_lost(killed_by_us),
             News::TreeEmpty => self.on_tree_empty(BootInstant::now()),
         }
@@ -72,15 +70,11 @@ impl Supervisor {
     }
 
     fn on_fencing(&mut self, reason: Reason, signal: SignalNumber) {
-        let reason = lost_because(reason);
-        self.log.event(LogEvent::Stopping {
-            reason: reason.into(),
-            signal: signal.0,
-        });
+        self.log.event(words::fencing(reason, signal));
         let State::Running(run) = &mut self.state else {
             return;
         };
-        run.note(Cause::Lost(reason));
+        run.note(Cause::Lost(words::loss(reason)));
         run.lost = true;
         self.break_release_order();
     }
@@ -93,26 +87,9 @@ impl Supervisor {
         run.note(Cause::Command);
         run.end = Some(end);
         if !not_started {
-            self.log.event(LogEvent::CommandExited(match end {
-                End::Code(code) => Ending::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
-                End::Signal(signal) => Ending::Signal(signal.0),
-            }));
+            self.log.event(words::exited(end));
         }
         self.break_release_order();
-    }
-
-    fn on_stuck(&mut self, stuck: &Stuck) {
-        let why = if stuck.not_permitted {
-            "we are not permitted to kill some of them: they run as another user"
-        } else {
-            "they are in the kernel, or frozen"
-        };
-        self.log.event(LogEvent::error(format!(
-            "{} of the command's processes survive SIGKILL ({why}): {}; trying again, and holding the \
-             leadership as long as etcd lets us",
-            stuck.count,
-            stuck.examples.join(", ")
-        )));
     }
 
     fn on_guardian_lost(&mut self, killed_by_us: bool) {
@@ -160,23 +137,5 @@ impl Supervisor {
         }
         let then = self.after_run();
         self.release(then);
-    }
-}
-
-fn lost_because(reason: Reason) -> LossReason {
-    match reason {
-        Reason::KeyLost => LossReason::KeyLost,
-        Reason::LeaseLost => LossReason::LeaseLost,
-        Reason::RenewalTimeout => LossReason::RenewalTimeout,
-        Reason::SupervisorLost => LossReason::SupervisorLost,
-    }
-}
-
-fn killed_because(reason: message::KillReason) -> KillReason {
-    match reason {
-        message::KillReason::Deadline => KillReason::Deadline,
-        message::KillReason::Grace => KillReason::Grace,
-        message::KillReason::StopTimeout => KillReason::StopTimeout,
-        message::KillReason::Leftovers => KillReason::Leftovers,
     }
 }

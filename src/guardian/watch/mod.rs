@@ -20,10 +20,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock::BootInstant;
 use crate::guardian::message::{FromGuardian, Start, Stuck, ToGuardian, decode, encode};
-use crate::guardian::sweep::describe;
 use crate::rules::Rule;
 use crate::sys::{self, KILL, SeqPacket, SignalFd, StopOrExit};
 use crate::timing::{Deadline, Timeline};
+use duty::Duty;
+
+mod duty;
+mod sweep;
 
 /// What comes from the guardian's side.
 #[derive(Debug)]
@@ -59,58 +62,6 @@ struct Shared {
     outbox: Mutex<VecDeque<ToGuardian>>,
 }
 
-/// What the guardian owes us.
-#[derive(Debug, Default)]
-struct Duty {
-    /// Since when it has been asked to end, if it has.
-    dismissed: Option<BootInstant>,
-    /// The term that runs, if one does.
-    term: Option<Owed>,
-    /// Children that are none of the command's: `helper & exec leaderrun` left them to us.
-    spared: HashSet<Pid>,
-}
-
-#[derive(Debug)]
-struct Owed {
-    timeline: Timeline,
-    /// The latest deadline that it was told.
-    told: Deadline,
-    /// Since when that has been unacknowledged, if it is.
-    unanswered_since: Option<BootInstant>,
-    /// Whether the guardian has begun to stop the command, so that its stop instant is met.
-    stopping: bool,
-}
-
-impl Duty {
-    /// When the guardian is to be given up, if nothing is heard of it before.
-    fn give_up_at(&self) -> Option<BootInstant> {
-        match self.dismissed {
-            Some(since) => Some(since + PATIENCE),
-            None => self.term.as_ref().and_then(Owed::give_up_at),
-        }
-    }
-}
-
-/// An answer may take this long on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-impl Owed {
-    /// When the guardian is to be given up, if nothing is heard of it before.
-    fn give_up_at(&self) -> Option<BootInstant> {
-        // It should have fenced by then, by itself; what is left is the time to kill it and the tree.
-        let slack = (self.timeline.grace().max(self.timeline.margin()) / 4).min(PATIENCE);
-        let must_have_fenced =
-            (!self.stopping).then(|| self.told.stop_at(self.timeline.grace()) + slack);
-        let must_have_answered = self
-            .unanswered_since
-            .map(|since| since + self.timeline.interval().max(PATIENCE));
-        [must_have_fenced, must_have_answered]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-}
-
 impl Watch {
     /// Begins to watch. `spared` are the children that this process had before.
     pub fn begin(guardian: Pid, socket: SeqPacket, spared: HashSet<Pid>) -> io::Result<Self> {
@@ -119,18 +70,15 @@ impl Watch {
             guardian,
             socket,
             wake: EventFd::from_flags(flags)?,
-            duty: Mutex::new(Duty {
-                spared,
-                ..Duty::default()
-            }),
+            duty: Mutex::new(Duty::sparing(spared)),
             outbox: Mutex::default(),
         });
         let children = SignalFd::for_sigchld()?;
         let (tell, news) = unbounded_channel();
-        let seen = Arc::clone(&shared);
+        let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("watch".into())
-            .spawn(move || seen.watch(&children, &tell))?;
+            .spawn(move || theirs.watch(&children, &tell))?;
         Ok(Self {
             news,
             shared,
@@ -146,12 +94,7 @@ impl Watch {
 
     /// Orders the command to be started, with our own standard streams.
     pub fn start(&self, start: Start, timeline: Timeline) {
-        self.shared.duty().term = Some(Owed {
-            timeline,
-            told: start.deadline,
-            unanswered_since: Some(BootInstant::now()),
-            stopping: false,
-        });
+        self.shared.duty().begin(timeline, start.deadline);
         self.shared.tell(ToGuardian::Start(start));
         self.shared.wake();
     }
@@ -159,10 +102,7 @@ impl Watch {
     /// Passes on a confirmed renewal.
     pub fn extend(&self, deadline: Deadline) {
         self.shared.keep_spared_children_known();
-        if let Some(owed) = &mut self.shared.duty().term {
-            owed.told = owed.told.max(deadline);
-            owed.unanswered_since.get_or_insert_with(BootInstant::now);
-        }
+        self.shared.duty().extend(deadline);
         self.shared.tell(ToGuardian::Extend(deadline));
         self.shared.wake();
     }
@@ -309,7 +249,7 @@ impl Shared {
                     let Some(message) = decode::<FromGuardian>(&received.bytes) else {
                         return false;
                     };
-                    self.note(&message);
+                    self.duty().note(&message);
                     let _ = tell.send(News::Said(message));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
@@ -318,78 +258,9 @@ impl Shared {
             }
         }
     }
-
-    fn note(&self, message: &FromGuardian) {
-        let mut duty = self.duty();
-        let Some(owed) = &mut duty.term else { return };
-        match message {
-            FromGuardian::Acknowledged(deadline) => {
-                if *deadline >= owed.told || owed.stopping {
-                    owed.unanswered_since = None;
-                }
-            }
-            FromGuardian::Started { .. } | FromGuardian::Exited(_) => owed.unanswered_since = None,
-            FromGuardian::Fencing { .. } | FromGuardian::Killed(_) | FromGuardian::Stuck(_) => {
-                owed.stopping = true;
-                owed.unanswered_since = None;
-            }
-            FromGuardian::Refused
-            | FromGuardian::NotStarted { at_exec: false, .. }
-            | FromGuardian::TreeEmpty { .. } => duty.term = None,
-            FromGuardian::NotStarted { at_exec: true, .. } => owed.unanswered_since = None,
-        }
-    }
-
-    /// Kills and reaps every child that is not spared, until there is none.
-    fn sweep(&self, children: &SignalFd, tell: &UnboundedSender<News>) {
-        let began = BootInstant::now();
-        let mut complain_at = began + Duration::from_secs(1);
-        let mut pause = Duration::from_millis(5);
-        loop {
-            let ours = self.unspared();
-            if ours.is_empty() {
-                return;
-            }
-            let mut not_permitted = false;
-            let mut reaped = false;
-            // All below them, too: a tree that forks faster than its orphans arrive would escape.
-            let below = ours
-                .iter()
-                .flat_map(|p| sys::descendants_of(p.pid).unwrap_or_default());
-            for process in ours.iter().cloned().chain(below) {
-                not_permitted |= sys::kill_verified(&process, KILL) == Err(Errno::EPERM);
-            }
-            for process in &ours {
-                reaped |= sys::poll_child(process.pid) == Some(StopOrExit::Exited);
-            }
-            let now = BootInstant::now();
-            if now >= complain_at {
-                complain_at = now + Duration::from_secs(10);
-                let alive: Vec<_> = ours.into_iter().filter(|p| p.state != 'Z').collect();
-                let _ = tell.send(News::Stuck(Stuck {
-                    count: alive.len(),
-                    not_permitted,
-                    examples: describe(&alive),
-                }));
-            }
-            if reaped {
-                pause = Duration::from_millis(5);
-            } else {
-                self.wait(children, false, Some(now + pause));
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-        }
-    }
-
-    fn unspared(&self) -> Vec<sys::Process> {
-        let mut ours = sys::children_of(getpid()).unwrap_or_default();
-        let duty = self.duty();
-        ours.retain(|p| !duty.spared.contains(&p.pid));
-        ours
-    }
 }
 
-/// A panic aborts the process, so no lock is ever seen poisoned.
+/// A panic aborts the process, so no lock is ever theirs poisoned.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,77 @@
+//! The guardian's words as log events: for the supervisor as they come, for an orphan afterwards.
+
+use crate::guardian::message::{self, FromGuardian, Reason, Stuck};
+use crate::report::{Ending, KillReason, LogEvent, LossReason};
+use crate::sys::{End, SignalNumber};
+
+/// The event for what was said to nobody, if there is one.
+pub fn of_orphan(message: &FromGuardian) -> Option<LogEvent> {
+    Some(match message {
+        FromGuardian::Fencing { reason, signal } => fencing(*reason, *signal),
+        FromGuardian::Killed(reason) => killed(*reason),
+        FromGuardian::Exited(end) => exited(*end),
+        FromGuardian::Stuck(processes) => stuck(processes),
+        FromGuardian::TreeEmpty {
+            at,
+            another_may_start,
+        } => LogEvent::TreeEmpty {
+            headroom: another_may_start.seconds_since(*at),
+        },
+        FromGuardian::Started { pid } => LogEvent::Started { pid: *pid },
+        FromGuardian::NotStarted { .. } | FromGuardian::Refused | FromGuardian::Acknowledged(_) => {
+            return None;
+        }
+    })
+}
+
+/// Leadership is over.
+pub fn fencing(reason: Reason, signal: SignalNumber) -> LogEvent {
+    LogEvent::Stopping {
+        reason: loss(reason).into(),
+        signal: signal.0,
+    }
+}
+
+/// The main process has ended.
+pub fn exited(end: End) -> LogEvent {
+    LogEvent::CommandExited(match end {
+        End::Code(code) => Ending::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+        End::Signal(signal) => Ending::Signal(signal.0),
+    })
+}
+
+/// SIGKILL did not help.
+pub fn stuck(stuck: &Stuck) -> LogEvent {
+    let why = if stuck.not_permitted {
+        "we are not permitted to kill some of them: they run as another user"
+    } else {
+        "they are in the kernel, or frozen"
+    };
+    LogEvent::error(format!(
+        "{} of the command's processes survive SIGKILL ({why}): {}; trying again, and holding the \
+         leadership as long as etcd lets us",
+        stuck.count,
+        stuck.examples.join(", ")
+    ))
+}
+
+/// Why leadership is lost.
+pub fn loss(reason: Reason) -> LossReason {
+    match reason {
+        Reason::KeyLost => LossReason::KeyLost,
+        Reason::LeaseLost => LossReason::LeaseLost,
+        Reason::RenewalTimeout => LossReason::RenewalTimeout,
+        Reason::SupervisorLost => LossReason::SupervisorLost,
+    }
+}
+
+/// What is left gets SIGKILL.
+pub fn killed(reason: message::KillReason) -> LogEvent {
+    let reason = match reason {
+        message::KillReason::Deadline => KillReason::Deadline,
+        message::KillReason::Grace => KillReason::Grace,
+        message::KillReason::StopTimeout => KillReason::StopTimeout,
+        message::KillReason::Leftovers => KillReason::Leftovers,
+    };
+    LogEvent::Killed { reason }
+}
