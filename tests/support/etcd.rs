@@ -1,0 +1,360 @@
+//! A real etcd, of one member or several, on loopback.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::ports::Port;
+use super::process::{MARK, spawn_mortal};
+use super::scratch::{Scratch, tail};
+use super::{LIMIT, etcd_path, is_stopped, unique_id, within};
+
+/// A cluster that ends with its handle. How to ask it is in `etcdctl.rs`.
+#[derive(Debug)]
+pub struct Etcd {
+    members: Vec<Member>,
+    dir: Scratch,
+}
+
+/// One member: it can be frozen, thawed, killed and started again on its data.
+#[derive(Debug)]
+pub struct Member {
+    name: String,
+    client: Port,
+    peer: Port,
+    arguments: Vec<String>,
+    log: std::path::PathBuf,
+    process: Mutex<Process>,
+}
+
+#[derive(Debug)]
+enum Process {
+    Running(Child),
+    Frozen(Child),
+    Dead,
+}
+
+impl Etcd {
+    /// One member that answers.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::cluster(1)
+    }
+
+    /// `size` members that answer.
+    #[track_caller]
+    pub fn cluster(size: usize) -> Self {
+        Self::start_with(size, &[])
+    }
+
+    /// `size` members that answer, each with further arguments.
+    #[track_caller]
+    pub fn start_with(size: usize, arguments: &[&str]) -> Self {
+        // Reserved ports are free unless a stranger took one meanwhile; then take others.
+        for _ in 0..5 {
+            let etcd = Self::prepare(size, arguments);
+            for member in &etcd.members {
+                member.spawn();
+            }
+            if etcd.answers_within(LIMIT) {
+                return etcd;
+            }
+            let logs = etcd.logs();
+            assert!(
+                logs.contains("address already in use"),
+                "etcd does not answer:\n{logs}"
+            );
+        }
+        panic!("no free ports for etcd");
+    }
+
+    fn prepare(size: usize, further: &[&str]) -> Self {
+        let dir = Scratch::new("etcd");
+        let token = unique_id();
+        let ports: Vec<(Port, Port)> = (0..size)
+            .map(|_| (Port::reserve(), Port::reserve()))
+            .collect();
+        // The names are unique, so that a foreign etcd on our port cannot pass for ours.
+        let name = |i: usize| format!("m{i}-{token}");
+        let url = |port: &Port| format!("http://127.0.0.1:{}", port.number());
+        let peers: Vec<String> = ports
+            .iter()
+            .enumerate()
+            .map(|(i, (_, peer))| format!("{}={}", name(i), url(peer)))
+            .collect();
+        let peers = peers.join(",");
+        let members = ports
+            .into_iter()
+            .enumerate()
+            .map(|(i, (client, peer))| {
+                let data = dir.path(&format!("m{i}.data")).display().to_string();
+                let (client_url, peer_url) = (url(&client), url(&peer));
+                let mut arguments: Vec<String> = [
+                    ("--name", name(i).as_str()),
+                    ("--data-dir", &data),
+                    ("--listen-client-urls", &client_url),
+                    ("--advertise-client-urls", &client_url),
+                    ("--listen-peer-urls", &peer_url),
+                    ("--initial-advertise-peer-urls", &peer_url),
+                    ("--initial-cluster", &peers),
+                    ("--initial-cluster-token", &token),
+                    ("--logger", "zap"),
+                    ("--log-outputs", "stderr"),
+                    ("--log-level", "info"),
+                ]
+                .iter()
+                .map(|(flag, value)| format!("{flag}={value}"))
+                .collect();
+                if can_skip_fsync() {
+                    arguments.push("--unsafe-no-fsync".to_owned());
+                }
+                arguments.extend(further.iter().map(|&s| s.to_owned()));
+                Member {
+                    name: name(i),
+                    client,
+                    peer,
+                    arguments,
+                    log: dir.path(&format!("m{i}.log")),
+                    process: Mutex::new(Process::Dead),
+                }
+            })
+            .collect();
+        Self { members, dir }
+    }
+
+    /// Whether every member that is meant to run answers a linearizable read in time.
+    fn answers_within(&self, limit: Duration) -> bool {
+        let mut died = false;
+        let answered = within(limit, || {
+            died = self.members.iter().any(Member::died);
+            died || self
+                .members
+                .iter()
+                .filter(|m| m.is_running())
+                .all(|m| m.listens() && self.answers_at(m))
+        });
+        answered.is_some() && !died
+    }
+
+    /// The members.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member of that index.
+    pub fn member(&self, index: usize) -> &Member {
+        &self.members[index]
+    }
+
+    /// All endpoints, comma-separated.
+    pub fn endpoints(&self) -> String {
+        let all: Vec<String> = self.members.iter().map(Member::endpoint).collect();
+        all.join(",")
+    }
+
+    /// The endpoint of the first member.
+    pub fn endpoint(&self) -> String {
+        self.members[0].endpoint()
+    }
+
+    /// Freezes every member (SIGSTOP).
+    pub fn stop(&self) {
+        self.members.iter().for_each(Member::stop);
+    }
+
+    /// Thaws every member (SIGCONT).
+    pub fn cont(&self) {
+        self.members.iter().for_each(Member::cont);
+    }
+
+    /// Kills every member (SIGKILL).
+    pub fn kill(&self) {
+        self.members.iter().for_each(Member::kill);
+    }
+
+    /// Starts every dead member again on its data and waits until all answer.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.members.iter().for_each(Member::restart);
+        self.wait_ready();
+    }
+
+    /// Waits until every member that is neither frozen nor dead answers a linearizable read.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        assert!(
+            self.answers_within(LIMIT),
+            "etcd does not answer:\n{}",
+            self.logs()
+        );
+    }
+
+    /// The ends of the members' logs.
+    pub fn logs(&self) -> String {
+        self.members.iter().fold(String::new(), |text, m| {
+            format!("{text}--- {}\n{}\n", m.name, tail(&m.log, 40))
+        })
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+impl Member {
+    /// `127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.client.number())
+    }
+
+    /// The peer port, for those who want to cut members off from each other.
+    pub fn peer_port(&self) -> u16 {
+        self.peer.number()
+    }
+
+    /// The unique name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process, unless it is dead.
+    pub fn pid(&self) -> Option<Pid> {
+        match &*self.process() {
+            Process::Running(child) | Process::Frozen(child) => Some(pid_of(child)),
+            Process::Dead => None,
+        }
+    }
+
+    /// Freezes the member with SIGSTOP, and returns once it stands still.
+    pub fn stop(&self) {
+        let mut process = self.process();
+        *process = match std::mem::replace(&mut *process, Process::Dead) {
+            Process::Running(child) => {
+                let pid = pid_of(&child);
+                kill(pid, Signal::SIGSTOP).expect("own child");
+                super::eventually(LIMIT, || is_stopped(pid));
+                Process::Frozen(child)
+            }
+            other @ (Process::Frozen(_) | Process::Dead) => other,
+        };
+    }
+
+    /// Thaws the member with SIGCONT.
+    pub fn cont(&self) {
+        let mut process = self.process();
+        *process = match std::mem::replace(&mut *process, Process::Dead) {
+            Process::Frozen(child) => {
+                kill(pid_of(&child), Signal::SIGCONT).expect("own child");
+                Process::Running(child)
+            }
+            other @ (Process::Running(_) | Process::Dead) => other,
+        };
+    }
+
+    /// Kills the member with SIGKILL, which reaches a frozen one too, and reaps it.
+    pub fn kill(&self) {
+        let mut process = self.process();
+        match std::mem::replace(&mut *process, Process::Dead) {
+            Process::Running(mut child) | Process::Frozen(mut child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Process::Dead => {}
+        }
+    }
+
+    /// Starts a dead member again on its data; returns once it listens.
+    #[track_caller]
+    pub fn restart(&self) {
+        if self.pid().is_none() {
+            self.spawn();
+            assert!(
+                within(LIMIT, || self.listens() || self.died()).is_some() && !self.died(),
+                "{} does not come back:\n{}",
+                self.name,
+                tail(&self.log, 40)
+            );
+        }
+    }
+
+    /// Whether it is neither frozen nor dead.
+    pub fn is_running(&self) -> bool {
+        matches!(*self.process(), Process::Running(_))
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn spawn(&self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("log file");
+        let mut command = Command::new(etcd_path());
+        command
+            .args(&self.arguments)
+            .env(MARK, &self.name)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("descriptor"))
+            .stderr(log);
+        // The environment of a developer who configures etcd by ETCD_… must not configure ours.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"ETCD") {
+                command.env_remove(name);
+            }
+        }
+        let child = spawn_mortal(&mut command).expect("etcd, which require_etcd has seen");
+        *self.process() = Process::Running(child);
+    }
+
+    fn listens(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.client.number())).is_ok()
+    }
+
+    /// Whether the process ended although nobody killed it.
+    fn died(&self) -> bool {
+        match &mut *self.process() {
+            Process::Running(child) => !matches!(child.try_wait(), Ok(None)),
+            Process::Frozen(_) | Process::Dead => false,
+        }
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        // A panic elsewhere must not keep Drop from killing.
+        self.process
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
+}
+
+/// Whether this etcd knows `--unsafe-no-fsync` (3.4.21, 3.5.0): disks differ, tests should not.
+fn can_skip_fsync() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        Command::new(etcd_path())
+            .args(["--unsafe-no-fsync", "--version"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    })
+}

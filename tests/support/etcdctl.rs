@@ -1,0 +1,219 @@
+//! Questions to etcd, asked by etcdctl: by other code than the one under test.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::etcd::{Etcd, Member};
+use super::{LIMIT, Running, etcdctl_path, within};
+
+/// A key as etcd has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// The revision that created it: the fencing token, of a candidate's key.
+    pub create_revision: u64,
+    /// The revision that wrote it last.
+    pub mod_revision: u64,
+    /// The lease it is attached to, in lower-case hex; empty if none.
+    pub lease: String,
+}
+
+impl Etcd {
+    /// Runs etcdctl against the members that are up; panics with its message if it fails.
+    #[track_caller]
+    pub fn etcdctl(&self, arguments: &[&str]) -> String {
+        match self.try_etcdctl(arguments) {
+            Ok(output) => output,
+            Err(message) => panic!("etcdctl {arguments:?}: {message}"),
+        }
+    }
+
+    /// Runs etcdctl against the members that are up: standard output, or its message.
+    pub fn try_etcdctl(&self, arguments: &[&str]) -> Result<String, String> {
+        let up: Vec<String> = self
+            .members()
+            .iter()
+            .filter(|m| m.is_running())
+            .map(Member::endpoint)
+            .collect();
+        ask(&up.join(","), arguments)
+    }
+
+    /// Starts an etcdctl that stays, such as `lock NAME COMMAND` or `elect NAME PROPOSAL`.
+    #[track_caller]
+    pub fn spawn_etcdctl(&self, arguments: &[&str]) -> Running {
+        let mut command = etcdctl(&self.endpoints());
+        command.args(arguments);
+        Running::spawn("etcdctl", command)
+    }
+
+    /// The key, if it is there.
+    #[track_caller]
+    pub fn entry(&self, key: &str) -> Option<Entry> {
+        self.entries(&[key]).pop()
+    }
+
+    /// The keys with that prefix, in the order of their creation.
+    #[track_caller]
+    pub fn entries_under(&self, prefix: &str) -> Vec<Entry> {
+        let mut all = self.entries(&["--prefix", prefix]);
+        all.sort_by_key(|e| e.create_revision);
+        all
+    }
+
+    fn entries(&self, what: &[&str]) -> Vec<Entry> {
+        let json = self.etcdctl(&[&["get", "-w", "json"], what].concat());
+        let answer: Value = serde_json::from_str(&json).expect("JSON from etcdctl");
+        // etcd leaves out what is zero or empty.
+        let number = |v: &Value| v.as_u64().unwrap_or(0);
+        let text = |v: &Value| decode_base64(v.as_str().unwrap_or_default());
+        let Some(kvs) = answer["kvs"].as_array() else {
+            return Vec::new();
+        };
+        kvs.iter()
+            .map(|kv| Entry {
+                key: text(&kv["key"]),
+                value: text(&kv["value"]),
+                create_revision: number(&kv["create_revision"]),
+                mod_revision: number(&kv["mod_revision"]),
+                lease: match kv["lease"].as_i64() {
+                    None | Some(0) => String::new(),
+                    Some(id) => format!("{id:x}"),
+                },
+            })
+            .collect()
+    }
+
+    /// The value of the key, if it is there.
+    #[track_caller]
+    pub fn get(&self, key: &str) -> Option<String> {
+        self.entry(key).map(|e| e.value)
+    }
+
+    /// The names of the keys with that prefix, in the order of their creation.
+    #[track_caller]
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        self.entries_under(prefix)
+            .into_iter()
+            .map(|e| e.key)
+            .collect()
+    }
+
+    /// Writes the key, attached to no lease.
+    #[track_caller]
+    pub fn put(&self, key: &str, value: &str) {
+        self.etcdctl(&["put", "--", key, value]);
+    }
+
+    /// Deletes the key: whether it was there.
+    #[track_caller]
+    pub fn del(&self, key: &str) -> bool {
+        self.etcdctl(&["del", key]).trim() == "1"
+    }
+
+    /// The ids of all leases, in lower-case hex.
+    #[track_caller]
+    pub fn leases(&self) -> Vec<String> {
+        self.etcdctl(&["lease", "list"])
+            .lines()
+            .filter(|line| !line.is_empty() && line.bytes().all(|b| b.is_ascii_hexdigit()))
+            .map(|line| line.trim_start_matches('0').to_owned())
+            .collect()
+    }
+
+    /// Revokes a lease, by its id in hex.
+    #[track_caller]
+    pub fn revoke(&self, lease: &str) {
+        self.etcdctl(&["lease", "revoke", lease]);
+    }
+
+    /// The index of the raft leader, as the members that are up say; waits until they agree on one.
+    #[track_caller]
+    pub fn leader_index(&self) -> usize {
+        within(LIMIT, || {
+            self.members()
+                .iter()
+                .position(|m| m.is_running() && says_that_it_leads(m))
+        })
+        .unwrap_or_else(|| panic!("no raft leader:\n{}", self.logs()))
+    }
+
+    /// The raft leader.
+    #[track_caller]
+    pub fn leader(&self) -> &Member {
+        self.member(self.leader_index())
+    }
+
+    /// Whether `member` answers a linearizable read, and belongs to this cluster.
+    pub(super) fn answers_at(&self, member: &Member) -> bool {
+        let at = |arguments: &[&str]| ask(&member.endpoint(), arguments);
+        at(&["get", "--consistency=l", "none"]).is_ok()
+            && at(&["member", "list"])
+                .is_ok_and(|list| self.members().iter().all(|m| list.contains(m.name())))
+    }
+}
+
+fn says_that_it_leads(member: &Member) -> bool {
+    let Ok(json) = ask(&member.endpoint(), &["endpoint", "status", "-w", "json"]) else {
+        return false;
+    };
+    let answer: Value = serde_json::from_str(&json).unwrap_or_default();
+    let status = &answer[0]["Status"];
+    let itself = &status["header"]["member_id"];
+    !itself.is_null() && *itself == status["leader"]
+}
+
+fn ask(endpoints: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = etcdctl(endpoints)
+        .args(["--dial-timeout=2s", "--command-timeout=5s"])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| e.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
+    }
+}
+
+fn etcdctl(endpoints: &str) -> Command {
+    let mut command = Command::new(etcdctl_path());
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"ETCDCTL_") {
+            command.env_remove(name);
+        }
+    }
+    // The API that etcdctl before 3.4 does not speak by default.
+    command.env("ETCDCTL_API", "3");
+    command.arg(format!("--endpoints={endpoints}"));
+    command
+}
+
+/// Decodes what etcdctl writes in JSON for keys and values.
+fn decode_base64(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0_u32, 0);
+    for symbol in text.bytes() {
+        let six = match symbol {
+            b'A'..=b'Z' => symbol - b'A',
+            b'a'..=b'z' => symbol - b'a' + 26,
+            b'0'..=b'9' => symbol - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => break,
+        };
+        bits = bits << 6 | u32::from(six);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).expect("eight bits"));
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,169 @@
+//! The harness of the integration tests: a real etcd, real candidates, commands that stamp their life.
+//!
+//! Every test file says `mod support;` and is one behaviour. Tests wait for events (the JSON log,
+//! the stamps of a [`Beat`]) with the generous [`LIMIT`]; nothing here sleeps to "let things settle".
+//! What a test starts ends with it: handles kill exactly their own processes when dropped, children
+//! die with the test's thread, and a [`Beat`] ends by itself after a while whatever happens.
+//!
+//! ```ignore
+//! if !require_etcd() { return; }
+//! let etcd = Etcd::start();
+//! let beat = Beat::new();
+//! let leader = Candidate::new(&etcd).life(beat.life()).spawn();
+//! leader.wait_event("started");
+//! leader.signal(Signal::SIGKILL);
+//! ```
+
+// Each test file compiles this module for itself and uses its own part of it.
+#![allow(dead_code, unused_imports)]
+
+mod beat;
+mod candidate;
+mod etcd;
+mod etcdctl;
+mod log;
+mod ports;
+mod process;
+mod running;
+mod scratch;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+
+pub use beat::{Beat, Life, Stamp, assert_no_overlap, overlaps};
+pub use candidate::{Candidate, Finished};
+pub use etcd::{Etcd, Member};
+pub use etcdctl::Entry;
+pub use nix::sys::signal::Signal;
+pub use nix::unistd::Pid;
+pub use process::{children_of, is_alive, is_stopped};
+pub use running::Running;
+pub use scratch::Scratch;
+pub use serde_json::Value;
+
+/// How long a test waits for what must happen; far longer than it takes on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a condition is looked at.
+pub const POLL: Duration = Duration::from_millis(5);
+
+/// The present instant on `CLOCK_BOOTTIME`, in seconds: the scale of every [`Stamp`].
+pub fn now() -> f64 {
+    let t = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME");
+    Duration::from(t).as_secs_f64()
+}
+
+/// What [`eventually`] asks again and again: `bool`, or an `Option` of what was found.
+pub trait Answer {
+    /// What there is once the answer is yes.
+    type Found;
+    /// The answer, if it is yes.
+    fn found(self) -> Option<Self::Found>;
+}
+
+impl Answer for bool {
+    type Found = ();
+    fn found(self) -> Option<()> {
+        self.then_some(())
+    }
+}
+
+impl<T> Answer for Option<T> {
+    type Found = T;
+    fn found(self) -> Option<T> {
+        self
+    }
+}
+
+/// Asks until the answer is yes; panics at the caller's line if it is not within `limit`.
+#[track_caller]
+pub fn eventually<A: Answer>(limit: Duration, ask: impl FnMut() -> A) -> A::Found {
+    match within(limit, ask) {
+        Some(found) => found,
+        None => panic!("not within {limit:?}"),
+    }
+}
+
+/// Asks until the answer is yes or `limit` has passed.
+pub fn within<A: Answer>(limit: Duration, mut ask: impl FnMut() -> A) -> Option<A::Found> {
+    let end = Instant::now() + limit;
+    loop {
+        // The last look comes after the limit, so that a frozen test machine does not fail a test.
+        let last = Instant::now() >= end;
+        if let Some(found) = ask().found() {
+            return Some(found);
+        }
+        if last {
+            return None;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Whether there is an etcd to test against.
+///
+/// Without one the test is to return, and says loudly that it was skipped; with
+/// `LEADERRUN_TEST_REQUIRE=1`, as `scripts/test` sets it, a skip is a failure.
+#[track_caller]
+pub fn require_etcd() -> bool {
+    let missing: Vec<String> = [etcd_path(), etcdctl_path()]
+        .into_iter()
+        .filter(|program| !answers(program))
+        .map(|program| program.display().to_string())
+        .collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let missing = missing.join(" and ");
+    assert!(
+        std::env::var_os("LEADERRUN_TEST_REQUIRE").is_none_or(|v| v != "1"),
+        "{missing} cannot be run, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup, or set ETCD and ETCDCTL"
+    );
+    // Past the test runner's capture, which would hide it in a test that "passes".
+    let line = format!(
+        "SKIPPED {}: {missing} cannot be run (scripts/setup installs etcd; ETCD and ETCDCTL name others)\n",
+        thread::current().name().unwrap_or("a test")
+    );
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    false
+}
+
+/// The etcd to start: `ETCD`, or the one on the PATH.
+pub fn etcd_path() -> PathBuf {
+    std::env::var_os("ETCD").map_or_else(|| "etcd".into(), PathBuf::from)
+}
+
+/// The etcdctl to ask with: `ETCDCTL`, or the one on the PATH.
+pub fn etcdctl_path() -> PathBuf {
+    std::env::var_os("ETCDCTL").map_or_else(|| "etcdctl".into(), PathBuf::from)
+}
+
+fn answers(program: &std::path::Path) -> bool {
+    // etcd knows `--version`, etcdctl `version`; for each the other is an error, but an answer.
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+}
+
+/// An id that no other test, nor another run of this one, has.
+pub fn unique_id() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    static START: OnceLock<u128> = OnceLock::new();
+    let start = START.get_or_init(|| {
+        std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |d| d.as_nanos())
+    });
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{n}-{:x}", std::process::id(), start % (1 << 40))
+}
