@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Stamps its life: appends "<seconds since boot> <token> <pid> <kind>" to a file every few
+# Stamps its life: appends "<seconds since boot> <token> <pid> <kind>" to a file every ten
 # milliseconds until it dies. Usage: sh beat.sh FILE LIMIT TERM ENDING [kind] ; see beat.rs.
 #
 # The order of the lines is the true order, finer than the stamps' 10 ms: each line is one write to a
@@ -47,7 +47,7 @@ esac
 
 while clock && [ $((ms - born)) -lt "$after" ]; do
     stamp "$kind"
-    sleep 0.005
+    sleep 0.01
 done
 
 case $ending in
