@@ -85,6 +85,8 @@ pub(super) struct Campaign {
     pub record_warning: Reminder,
     events: UnboundedSender<Event>,
     backoff: Backoff,
+    /// Whether the supervisor believes that etcd is away.
+    unreachable: bool,
     failures: usize,
     unknown_names: usize,
     refusal: Reminder,
@@ -110,6 +112,7 @@ impl Campaign {
             record_warning: Reminder::default(),
             events,
             backoff: Backoff::new(),
+            unreachable: false,
             failures: 0,
             unknown_names: 0,
             refusal: Reminder::default(),
@@ -127,6 +130,9 @@ impl Campaign {
 
     /// Something worked that shows progress: the next failure begins a new series.
     pub fn went_well(&mut self) {
+        if std::mem::take(&mut self.unreachable) {
+            self.tell(Event::Reachable);
+        }
         self.backoff.reset();
         self.failures = 0;
         self.unknown_names = 0;
@@ -162,6 +168,7 @@ impl Campaign {
         self.failures = 0;
         self.unknown_names = 0;
         if error.kind != Kind::Refused {
+            self.unreachable = true;
             self.tell(Event::Unreachable {
                 answered_before: self.pool.answered(),
                 error: error.to_string(),

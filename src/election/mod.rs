@@ -153,6 +153,8 @@ pub enum Event {
         /// What went wrong at the endpoint tried last, named.
         error: String,
     },
+    /// etcd answers again, after [`Event::Unreachable`].
+    Reachable,
     /// Something that a person should look at; the election goes on.
     Warning(String),
     /// The answer to [`Command::End`] and [`Command::Leave`]: what was ours in etcd is gone.

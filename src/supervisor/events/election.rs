@@ -33,6 +33,7 @@ impl Supervisor {
             } => {
                 self.on_unreachable(answered_before, &error);
             }
+            Event::Reachable => self.etcd_answered(),
             Event::Warning(message) => self.log.event(LogEvent::warning(message)),
             Event::Released => {
                 self.log.event(LogEvent::Released);
