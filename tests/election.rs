@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 
 const KEY: &str = "/election/test";
 const RECORD: &str = "/election/test.term";
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(30);
 
 macro_rules! etcd_or_skip {
     () => {
@@ -82,7 +82,8 @@ impl Runner {
 
     /// The first event from now on that `wanted` makes something of.
     async fn until<T>(&mut self, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
-        loop {
+        let begun = BootInstant::now();
+        while BootInstant::now().saturating_since(begun) < LIMIT {
             let Some(event) = self.next().await else {
                 panic!("the task ended after: {:#?}", self.told);
             };
@@ -90,6 +91,7 @@ impl Runner {
                 return found;
             }
         }
+        panic!("it was not among: {:#?}", self.told);
     }
 
     async fn elected(&mut self) -> Term {

@@ -80,6 +80,8 @@ pub(super) struct Campaign {
     pub on_lease: Box<dyn FnMut(LeaseId) + Send>,
     /// Whether we ever stood in the queue in this run.
     pub joined: bool,
+    /// When the last attempt at joining began.
+    pub last_join: Option<BootInstant>,
     pub warned_foreign: bool,
     pub warned_ttl: bool,
     pub record_warning: Reminder,
@@ -107,6 +109,7 @@ impl Campaign {
             granted: None,
             on_lease,
             joined: false,
+            last_join: None,
             warned_foreign: false,
             warned_ttl: false,
             record_warning: Reminder::default(),

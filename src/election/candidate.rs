@@ -73,8 +73,12 @@ impl Campaign {
     /// Joins at the queue's tail, however long it takes.
     pub async fn join(&mut self) -> Result<Candidate, ElectionError> {
         self.pool.forget_cluster();
+        if let Some(last) = self.last_join {
+            sleep_until(last + BETWEEN_JOINS).await;
+        }
         loop {
-            let pause = BootInstant::now() + BETWEEN_JOINS;
+            let begun = BootInstant::now();
+            self.last_join = Some(begun);
             match self.try_to_join().await {
                 Ok(candidate) => {
                     self.joined = true;
@@ -85,7 +89,7 @@ impl Campaign {
                     });
                     return Ok(candidate);
                 }
-                Err(Setback::Again) => sleep_until(pause).await,
+                Err(Setback::Again) => sleep_until(begun + BETWEEN_JOINS).await,
                 Err(Setback::Trouble(error)) => self.trouble(error, CALL).await?,
                 Err(Setback::Hopeless(error)) => return Err(error),
             }

@@ -70,9 +70,13 @@ impl Campaign {
                 Ok(Step::Done(stood)) => return Ok(stood),
                 Ok(Step::LookAgain) => sleep_until(looked + BETWEEN_LOOKS).await,
                 Ok(Step::Watch(key, revision, until)) => {
-                    if let Err(error) = self.wait_for(&standby, &key, revision, until).await {
-                        self.trouble(error, standby.candidate.timeline().interval())
-                            .await?;
+                    match self.wait_for(&standby, &key, revision, until).await {
+                        // Not before: looks that succeed and watches that fail are no progress.
+                        Ok(()) => self.went_well(),
+                        Err(error) => {
+                            self.trouble(error, standby.candidate.timeline().interval())
+                                .await?;
+                        }
                     }
                     sleep_until(looked + BETWEEN_LOOKS).await;
                 }
@@ -105,7 +109,6 @@ impl Campaign {
         }
         let until = BootInstant::now() + timeline.attempt();
         let look = Look::take(self.pool.connect(until).await?, &self.names, until).await?;
-        self.went_well();
         for lease in look.doubtful(standby.candidate.token) {
             // A lease that is gone does not come back.
             if !standby.dead.contains(&lease)
