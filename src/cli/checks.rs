@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::environment::quoted;
-use super::{OnLoss, Patience};
+use super::{Cgroup, OnLoss, Patience, SdReady};
 use crate::report::Format;
 use crate::timing::MAX_TTL;
 
@@ -128,6 +128,29 @@ pub(super) fn on_loss(text: &str) -> Result<OnLoss, String> {
         "exit" => Ok(OnLoss::Exit),
         "campaign" => Ok(OnLoss::Campaign),
         _ => Err(format!("{} is unknown: use exit or campaign", quoted(text))),
+    }
+}
+
+pub(super) fn cgroup(text: &str) -> Result<Cgroup, String> {
+    match text {
+        "auto" => Ok(Cgroup::Auto),
+        "require" => Ok(Cgroup::Require),
+        "off" => Ok(Cgroup::Off),
+        _ => Err(format!(
+            "{} is unknown: use auto, require or off",
+            quoted(text)
+        )),
+    }
+}
+
+pub(super) fn sd_ready(text: &str) -> Result<SdReady, String> {
+    match text {
+        "standby" => Ok(SdReady::Standby),
+        "leading" => Ok(SdReady::Leading),
+        _ => Err(format!(
+            "{} is unknown: use standby or leading",
+            quoted(text)
+        )),
     }
 }
 

@@ -103,6 +103,35 @@ pub(super) struct Flags {
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub stop_timeout: Option<OsString>,
 
+    /// Keep leadership at least so long since elected [default: 0s]
+    ///
+    /// Also when the command ends sooner: so a cron job on many hosts with clocks that differ runs once.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub min_hold: Option<OsString>,
+
+    /// Put the command into a cgroup of its own: auto, require, off [default: auto]
+    ///
+    /// cgroup.kill then ends all of it in one step, also what runs as another user. It takes root or a
+    /// delegated cgroup (systemd's Delegate=yes); auto does without where it cannot be had.
+    #[arg(long, value_name = "auto|require|off")]
+    pub cgroup: Option<OsString>,
+
+    /// Let setuid programs below the command gain no privileges
+    ///
+    /// Without privileges, leaderrun could not kill them.
+    #[arg(long)]
+    pub no_new_privs: bool,
+
+    /// When systemd takes the service for started: standby, leading [default: standby]
+    #[arg(long, value_name = "standby|leading")]
+    pub sd_ready: Option<OsString>,
+
+    /// Hand systemd's notification socket to the command
+    ///
+    /// By default leaderrun itself speaks to systemd.
+    #[arg(long)]
+    pub sd_pass: bool,
+
     /// Where etcd is, comma-separated [default: 127.0.0.1:2379]
     ///
     /// HOST:PORT or http://HOST:PORT, tried one at a time. ETCDCTL_ENDPOINTS serves where

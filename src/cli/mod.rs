@@ -57,6 +57,16 @@ pub struct RunOptions {
     pub stop_signal: Signal,
     /// From a planned stop to SIGKILL; `None` for no limit.
     pub stop_timeout: Option<Duration>,
+    /// How long leadership is kept at least, counted from the election.
+    pub min_hold: Duration,
+    /// Whether the command gets a cgroup.
+    pub cgroup: Cgroup,
+    /// Whether setuid programs below the command gain nothing.
+    pub no_new_privs: bool,
+    /// When systemd is told that the service has started.
+    pub sd_ready: SdReady,
+    /// Whether the command gets systemd's socket.
+    pub sd_pass: bool,
     /// Where etcd is, as given: a list that the checker passed to [`parse`] has accepted.
     pub endpoints: String,
     /// leaderrun's own log.
@@ -83,6 +93,26 @@ pub enum OnLoss {
     Exit,
     /// Stand for election again.
     Campaign,
+}
+
+/// Whether the command gets a cgroup of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cgroup {
+    /// If one can be made.
+    Auto,
+    /// If none can be made, leaderrun fails.
+    Require,
+    /// None.
+    Off,
+}
+
+/// When a `Type=notify` service counts as started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SdReady {
+    /// Once it stands for election.
+    Standby,
+    /// Once the command runs.
+    Leading,
 }
 
 /// Wrong usage: a message for standard error, to be shown after `leaderrun: `.
@@ -142,6 +172,20 @@ pub fn parse(
         .map(|given| given.parse(checks::stop_timeout))
         .transpose()?
         .flatten();
+    let min_hold = value("min-hold", &mut flags.min_hold)
+        .map(|given| given.parse(checks::timeout))
+        .transpose()?
+        .unwrap_or(Duration::ZERO);
+    let cgroup = value("cgroup", &mut flags.cgroup)
+        .map(|given| given.parse(checks::cgroup))
+        .transpose()?
+        .unwrap_or(Cgroup::Auto);
+    let sd_ready = value("sd-ready", &mut flags.sd_ready)
+        .map(|given| given.parse(checks::sd_ready))
+        .transpose()?
+        .unwrap_or(SdReady::Standby);
+    let no_new_privs = flags.no_new_privs || env.switch("no-new-privs")?;
+    let sd_pass = flags.sd_pass || env.switch("sd-pass")?;
     let log = settings::log(&env, &mut flags)?;
 
     if flags.explain || env.switch("explain")? {
@@ -159,6 +203,11 @@ pub fn parse(
         on_loss,
         stop_signal,
         stop_timeout,
+        min_hold,
+        cgroup,
+        no_new_privs,
+        sd_ready,
+        sd_pass,
         endpoints,
         log,
         command: words::command(flags.command)?,

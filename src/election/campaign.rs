@@ -29,6 +29,8 @@ pub(super) struct Held {
     pub token: Option<Token>,
     /// Whether a transaction that begins a term may have been sent.
     pub begun: bool,
+    /// Whether the record is to stand when the rest is given back.
+    pub keep_record: bool,
     /// Leases of ours that are of no use and could not be revoked yet.
     pub stale: Vec<LeaseId>,
 }
@@ -69,6 +71,7 @@ impl Reminder {
 }
 
 /// See the module's head.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Campaign {
     pub config: Config,
     pub names: Names,

@@ -157,9 +157,9 @@ pub enum Event {
     Reachable,
     /// Something that a person should look at; the election goes on.
     Warning(String),
-    /// The answer to [`Command::End`] and [`Command::Leave`]: what was ours in etcd is gone.
+    /// The answer to each [`Command`]: what was ours in etcd is gone.
     Released,
-    /// The answer to [`Command::End`] and [`Command::Leave`] if etcd could not be told in time.
+    /// The answer to each [`Command`] if etcd could not be told in time.
     ReleaseFailed(String),
     /// The election cannot go on, and trying again would not help. The task has ended.
     Failed(ElectionError),
@@ -176,6 +176,8 @@ pub enum Command {
     },
     /// Leave the queue; only while no command runs.
     Leave,
+    /// As [`Command::Leave`], but let the term's record stand: others wait until it has run out.
+    LeaveRecord,
 }
 
 /// What retrying cannot heal.

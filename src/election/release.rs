@@ -116,7 +116,11 @@ fn removal(found: &Found, key: &str, record_key: &str, lease: LeaseId, held: &He
         let ours = record.lease == lease && held.token.is_none_or(|t| t == record.token);
         ours.then_some((kv, record.token))
     });
-    let token = held.token.or(record.as_ref().map(|(_, token)| *token));
+    let may_come = record.is_none() && held.begun;
+    let (record, token) = (
+        record.filter(|_| !held.keep_record),
+        held.token.or(record.as_ref().map(|(_, token)| *token)),
+    );
     let own = found.own.as_ref().filter(|kv| is_ours(kv, lease, token));
     if own.is_none() && record.is_none() {
         return None;
@@ -138,7 +142,7 @@ fn removal(found: &Found, key: &str, record_key: &str, lease: LeaseId, held: &He
             kv.mod_revision(),
         ));
         deletes.push(TxnOp::delete(record_key, None));
-    } else if held.begun {
+    } else if may_come {
         // A transaction on its way may yet write our record; it needs our key, so it is enough
         // that it has not come until the key is gone.
         let seen = found

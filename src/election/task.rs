@@ -62,6 +62,10 @@ async fn obey(mut campaign: Campaign, mut commands: UnboundedReceiver<Command>) 
         let (limit, campaign_again) = match command {
             Some(Command::End { campaign_again }) => (END, campaign_again),
             Some(Command::Leave) => (LEAVE, false),
+            Some(Command::LeaveRecord) => {
+                campaign.held.keep_record = true;
+                (LEAVE, false)
+            }
             None => return,
         };
         let answer = match campaign.release(limit).await {

@@ -9,8 +9,10 @@ use std::os::unix::ffi::OsStringExt;
 use nix::fcntl::OFlag;
 use nix::unistd::{Pid, getpid, pipe2, setpgid};
 
+use crate::guardian::cgroup::Leaf;
+use crate::guardian::message::{Placement, Start};
 use crate::rules::Rule;
-use crate::sys::{self, Dispositions, Fork};
+use crate::sys::{self, Dispositions, Fork, Terminal};
 
 /// What to run; known before anything is forked.
 #[derive(Clone, Debug)]
@@ -19,6 +21,12 @@ pub struct Spec {
     pub argv: Vec<OsString>,
     /// The signals that it is to ignore, as leaderrun itself was told.
     pub dispositions: Dispositions,
+    /// The cgroup that it enters, if one could be made.
+    pub leaf: Option<Leaf>,
+    /// Whether setuid programs below it are to gain nothing.
+    pub no_new_privileges: bool,
+    /// Whether it gets systemd's socket for notifications.
+    pub pass_notify_socket: bool,
 }
 
 /// A command that was forked, and whose exec may still be under way.
@@ -30,6 +38,9 @@ pub struct Forked {
     pub exec_result: File,
 }
 
+/// How much sooner than otherwise the kernel's memory killer takes the command: it should not take the
+/// guardian instead.
+const OOM_PREFERENCE: i32 = 100;
 /// Prefix of our own variables, none of which is inherited.
 const OURS: &[u8] = b"LEADERRUN_";
 
@@ -38,7 +49,7 @@ const OURS: &[u8] = b"LEADERRUN_";
 ///
 /// # Errors
 /// What pipe(2) or fork(2) return, `EAGAIN` for a process limit, say.
-pub fn start(spec: &Spec, added: &[(String, String)], streams: &[OwnedFd]) -> io::Result<Forked> {
+pub fn start(spec: &Spec, order: &Start, streams: &[OwnedFd]) -> io::Result<Forked> {
     let streams: [BorrowedFd<'_>; 3] = match streams {
         [input, output, error] => [input.as_fd(), output.as_fd(), error.as_fd()],
         _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
@@ -49,21 +60,32 @@ pub fn start(spec: &Spec, added: &[(String, String)], streams: &[OwnedFd]) -> io
         .cloned()
         .map(c_string)
         .collect::<io::Result<Vec<_>>>()?;
-    let environment = environment(std::env::vars_os(), added)?;
+    let environment = environment(
+        std::env::vars_os(),
+        &order.environment,
+        spec.pass_notify_socket,
+    )?;
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     let guardian = getpid();
     match sys::fork()? {
         Fork::Parent(pid) => {
             // Both sides do this, so that neither can be early (setpgid(2)). It fails here if the
             // child has executed already, and has thus done it.
-            let _ = setpgid(pid, pid);
+            let _ = setpgid(pid, group(order.placement, pid));
             Ok(Forked {
                 pid,
                 exec_result: File::from(reader),
             })
         }
         Fork::Child => {
-            let error = become_command(guardian, &spec.dispositions, streams, &argv, &environment);
+            let error = become_command(
+                guardian,
+                spec,
+                order.placement,
+                streams,
+                &argv,
+                &environment,
+            );
             let errno = error.raw_os_error().unwrap_or(nix::libc::EINVAL);
             let _ = File::from(writer).write_all(&errno.to_ne_bytes());
             std::process::exit(127);
@@ -71,10 +93,19 @@ pub fn start(spec: &Spec, added: &[(String, String)], streams: &[OwnedFd]) -> io
     }
 }
 
+/// The group of a command with this process id.
+fn group(placement: Placement, command: Pid) -> Pid {
+    match placement {
+        Placement::OwnGroup | Placement::Foreground => command,
+        Placement::Job(group) => Pid::from_raw(group),
+    }
+}
+
 /// Only returns if it fails.
 fn become_command(
     guardian: Pid,
-    dispositions: &Dispositions,
+    spec: &Spec,
+    placement: Placement,
     streams: [BorrowedFd<'_>; 3],
     argv: &[CString],
     environment: &[CString],
@@ -83,9 +114,23 @@ fn become_command(
         if !Rule::ParentDeathSignal.is_off() {
             sys::die_with_parent(guardian)?;
         }
-        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        if let Some(leaf) = &spec.leaf {
+            leaf.enter()?;
+        }
+        let own = getpid();
+        setpgid(own, group(placement, own))?;
+        if placement == Placement::Foreground
+            && let Some(terminal) = Terminal::open()
+        {
+            // Before the exec, so that the command never finds itself in the background.
+            terminal.give_to(own);
+        }
+        sys::volunteer_for_oom(OOM_PREFERENCE);
+        if spec.no_new_privileges {
+            sys::deny_new_privileges()?;
+        }
         sys::set_standard_streams(streams)?;
-        sys::restore_child_signals(dispositions);
+        sys::restore_child_signals(&spec.dispositions);
         Ok(())
     };
     match prepare() {
@@ -97,16 +142,24 @@ fn become_command(
     }
 }
 
-/// Every inherited variable but ours, then `added`.
+/// Every inherited variable but those meant for us, then `added`.
 fn environment(
     inherited: impl Iterator<Item = (OsString, OsString)>,
     added: &[(String, String)],
+    pass_notify_socket: bool,
 ) -> io::Result<Vec<CString>> {
     const ETCD_LOCK: [&[u8]; 2] = [b"ETCD_LOCK_KEY", b"ETCD_LOCK_REV"];
+    // systemd speaks to its main process, which is leaderrun: sd_notify(3), sd_watchdog_enabled(3).
+    const SYSTEMD: [&[u8]; 3] = [b"NOTIFY_SOCKET", b"WATCHDOG_PID", b"WATCHDOG_USEC"];
+    let ours = |name: &[u8]| {
+        name.starts_with(OURS)
+            || ETCD_LOCK.contains(&name)
+            || (!pass_notify_socket && SYSTEMD.contains(&name))
+    };
     let join = |name: Vec<u8>, value: Vec<u8>| [name, value].join(&b'=');
     inherited
         .map(|(name, value)| (name.into_vec(), value.into_vec()))
-        .filter(|(name, _)| !name.starts_with(OURS) && !ETCD_LOCK.contains(&name.as_slice()))
+        .filter(|(name, _)| !ours(name))
         .chain(
             added
                 .iter()
@@ -141,6 +194,7 @@ mod tests {
             ("LEADERRUN_TOKEN", "stale"),
             ("LEADERRUN_ANYTHING", "x"),
             ("ETCD_LOCK_REV", "stale"),
+            ("NOTIFY_SOCKET", "/run/systemd/notify"),
             ("MY_LEADERRUN_X", "kept"),
         ];
         let odd = (
@@ -151,7 +205,8 @@ mod tests {
             .iter()
             .map(|(n, v)| (OsString::from(n), OsString::from(v)))
             .chain([odd]);
-        let got = environment(inherited, &[("LEADERRUN_TOKEN".into(), "42".into())]).unwrap();
+        let got =
+            environment(inherited, &[("LEADERRUN_TOKEN".into(), "42".into())], false).unwrap();
         let want: [&[u8]; 4] = [
             b"PATH=/bin",
             b"MY_LEADERRUN_X=kept",

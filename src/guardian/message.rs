@@ -73,6 +73,19 @@ pub struct Start {
     pub grace: Duration,
     /// From SIGKILL to the instant at which another may start.
     pub margin: Duration,
+    /// Its process group.
+    pub placement: Placement,
+}
+
+/// The process group that the command is to live in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Placement {
+    /// A group of its own, in the background of a terminal if there is one.
+    OwnGroup,
+    /// A group of its own that becomes the terminal's foreground.
+    Foreground,
+    /// This group, that of the supervisor: one job with the other members of a pipeline.
+    Job(i32),
 }
 
 /// From the guardian to the supervisor.
@@ -103,6 +116,8 @@ pub enum FromGuardian {
     },
     /// SIGKILL has been sent to what was left of the tree.
     Killed(KillReason),
+    /// The main process of the command was stopped by a signal.
+    Stopped(SignalNumber),
     /// The main process of the command has ended; descendants may live on.
     Exited(End),
     /// Processes survive SIGKILL.
@@ -148,6 +163,7 @@ mod tests {
             deadline: Deadline(BootInstant::from_duration(Duration::from_nanos(u64::MAX))),
             grace: Duration::from_millis(1),
             margin: Duration::MAX,
+            placement: Placement::Job(7),
         });
         assert_eq!(decode(&encode(&start)), Some(start));
         let killed = FromGuardian::Killed(KillReason::Leftovers);

@@ -8,6 +8,7 @@
 //! Start with [`run`](self::Guardian::live) for its life, [`fence`] for what it decides, [`sweep`]
 //! for how it kills. [`watch`] is the supervisor's side, which in turn watches the guardian.
 
+pub mod cgroup;
 pub mod command;
 pub mod fence;
 mod link;
@@ -43,9 +44,9 @@ pub enum Side {
 
 /// Forks the guardian. In the new process, returns once its work has ended.
 ///
-/// There must be no thread but this one, and all signals must be blocked. Both processes become
+/// `title` is what `ps` shows for it. There must be no thread but this one, and all signals must be blocked. Both processes become
 /// subreapers: orphans of the command fall to the guardian, and to the supervisor if it is killed.
-pub fn fork(spec: Spec, stop_signal: SignalNumber) -> io::Result<Side> {
+pub fn fork(spec: Spec, stop_signal: SignalNumber, title: &str) -> io::Result<Side> {
     sys::adopt_orphans()?;
     let (ours, theirs) = SeqPacket::pair()?;
     match sys::fork()? {
@@ -61,17 +62,24 @@ pub fn fork(spec: Spec, stop_signal: SignalNumber) -> io::Result<Side> {
         }
         sys::Fork::Child => {
             drop(ours);
-            Ok(Side::Guardian(live(theirs, spec, stop_signal)))
+            Ok(Side::Guardian(live(theirs, spec, stop_signal, title)))
         }
     }
 }
 
-fn live(socket: SeqPacket, spec: Spec, stop_signal: SignalNumber) -> io::Result<Farewell> {
+fn live(
+    socket: SeqPacket,
+    spec: Spec,
+    stop_signal: SignalNumber,
+    title: &str,
+) -> io::Result<Farewell> {
     if !Rule::OwnGroup.is_off() {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     }
     sys::adopt_orphans()?;
     sys::set_name(c"lr-guardian");
+    sys::set_title(title);
+    sys::lock_memory();
     // The command's streams come with the order to start it, and go with the command: no process of
     // ours keeps a pipe open that a reader waits on.
     sys::point_standard_streams_at_null(&sys::standard_streams())?;

@@ -18,10 +18,10 @@ use crate::election::LeaseId;
 use crate::guardian::command::{self, Forked, Spec};
 use crate::guardian::fence::{Due, Fence, Stage};
 use crate::guardian::link::{Incoming, Link};
-use crate::guardian::message::{FromGuardian, Reason, Start, ToGuardian};
+use crate::guardian::message::{FromGuardian, Placement, Reason, Start, ToGuardian};
 use crate::guardian::sweep::{Sweep, signal_tree};
 use crate::rules::Rule;
-use crate::sys::{self, SeqPacket, SignalFd, SignalNumber};
+use crate::sys::{self, Child, End, NoChildren, SeqPacket, SignalFd, SignalNumber};
 
 /// How the guardian's work has ended. The process tree is empty in either case.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +58,8 @@ struct Run {
     margin: Duration,
     /// The main process, until it is reaped.
     main: Option<Pid>,
+    /// Whether that leads a process group of its own.
+    leads_group: bool,
     /// Until the outcome of the exec is known.
     exec: Option<Forked>,
     sweep: Option<Sweep>,
@@ -180,7 +182,7 @@ impl Guardian {
             ToGuardian::Stop { signal, kill_after } => {
                 if let Some(run) = &mut self.run {
                     run.fence.stop(BootInstant::now(), kill_after);
-                    signal_tree(run.main, signal);
+                    signal_tree(run.leader(), signal);
                 }
             }
             ToGuardian::Fence(reason) => self.fence(reason),
@@ -195,13 +197,14 @@ impl Guardian {
             self.link.say(FromGuardian::Refused);
             return;
         };
-        match command::start(&self.spec, &start.environment, streams) {
+        match command::start(&self.spec, start, streams) {
             Ok(forked) => {
                 self.link.say(FromGuardian::Acknowledged(fence.deadline()));
                 self.run = Some(Run {
                     fence,
                     margin: start.margin,
                     main: Some(forked.pid),
+                    leads_group: !matches!(start.placement, Placement::Job(_)),
                     exec: Some(forked),
                     sweep: None,
                 });
@@ -223,67 +226,50 @@ impl Guardian {
             run.exec = Some(forked);
             return;
         }
-        let pid = forked.pid.as_raw();
-        self.link.say(match forked.exec_errno() {
-            None => FromGuardian::Started { pid },
-            Some(errno) => FromGuardian::NotStarted {
-                errno,
-                at_exec: true,
-            },
-        });
+        self.link.say(exec_result(forked));
     }
 
     fn reap(&mut self) {
-        let Some(run) = &mut self.run else {
-            // Nothing of ours; yet an adopted stranger must not stay a zombie.
-            while let Ok(Some(_)) = sys::reap_any() {}
-            return;
-        };
         let now = BootInstant::now();
         loop {
-            match sys::reap_any() {
-                Ok(Some(reaped)) => {
-                    if let Some(sweep) = &mut run.sweep {
-                        sweep.progress(now);
-                    }
-                    if run.main == Some(reaped.pid) {
-                        run.main = None;
-                        // The exec may have failed between the look at the pipe and now.
-                        let late = run
-                            .exec
-                            .take()
-                            .map(|forked| (forked.pid, forked.exec_errno()));
-                        match late {
-                            Some((_, Some(errno))) => {
-                                self.link.say(FromGuardian::NotStarted {
-                                    errno,
-                                    at_exec: true,
-                                });
-                            }
-                            Some((pid, None)) => {
-                                self.link.say(FromGuardian::Started { pid: pid.as_raw() });
-                            }
-                            None => {}
-                        }
-                        self.link.say(FromGuardian::Exited(reaped.end));
-                        if Rule::Sweep.is_off() {
-                            break;
-                        }
+            match sys::next_change() {
+                Ok(None) => break,
+                Ok(Some(Child::Stopped(pid, signal))) => {
+                    if self.run.as_ref().is_some_and(|run| run.main == Some(pid)) {
+                        self.link.say(FromGuardian::Stopped(signal));
                     }
                 }
-                Ok(None) => break,
-                Err(sys::NoChildren) => {
+                Ok(Some(Child::Reaped(pid, end))) => self.reaped(pid, end, now),
+                Err(NoChildren) => {
                     self.tree_is_empty(now);
                     return;
                 }
             }
         }
-        if run.main.is_none() {
-            if Rule::Sweep.is_off() {
-                self.tree_is_empty(now);
-            } else if run.fence.main_ended_leaving_descendants(now) {
-                signal_tree(None, self.stop_signal);
+        let Some(run) = &mut self.run else { return };
+        if run.main.is_some() {
+            return;
+        }
+        if Rule::Sweep.is_off() {
+            self.tree_is_empty(now);
+        } else if run.fence.main_ended_leaving_descendants(now) {
+            signal_tree(None, self.stop_signal);
+        }
+    }
+
+    fn reaped(&mut self, pid: Pid, end: End, now: BootInstant) {
+        // Without a run, it is an adopted stranger, which must not stay a zombie.
+        let Some(run) = &mut self.run else { return };
+        if let Some(sweep) = &mut run.sweep {
+            sweep.progress(now);
+        }
+        if run.main == Some(pid) {
+            run.main = None;
+            // The exec may have failed since the last look at its result.
+            if let Some(forked) = run.exec.take() {
+                self.link.say(exec_result(forked));
             }
+            self.link.say(FromGuardian::Exited(end));
         }
     }
 
@@ -300,7 +286,7 @@ impl Guardian {
     fn fence(&mut self, reason: Reason) {
         let Some(run) = &mut self.run else { return };
         if run.fence.begin(BootInstant::now()) {
-            signal_tree(run.main, self.stop_signal);
+            signal_tree(run.leader(), self.stop_signal);
             self.link.say(FromGuardian::Fencing {
                 reason,
                 signal: self.stop_signal,
@@ -320,10 +306,11 @@ impl Guardian {
                     self.fence(Reason::RenewalTimeout);
                 }
                 let Some(run) = &mut self.run else { return };
+                let leader = run.leader();
                 let first = run.sweep.is_none();
                 let sweep = run.sweep.get_or_insert_with(|| Sweep::new(now));
                 // First the deed, then the words.
-                let stuck = sweep.round(run.main, now);
+                let stuck = sweep.round(leader, self.spec.leaf.as_ref(), now);
                 if first {
                     self.link
                         .say(FromGuardian::Killed(run.fence.kill_reason(now)));
@@ -336,7 +323,24 @@ impl Guardian {
     }
 }
 
+/// What to say of an exec whose result is there.
+fn exec_result(forked: Forked) -> FromGuardian {
+    let pid = forked.pid.as_raw();
+    match forked.exec_errno() {
+        None => FromGuardian::Started { pid },
+        Some(errno) => FromGuardian::NotStarted {
+            errno,
+            at_exec: true,
+        },
+    }
+}
+
 impl Run {
+    /// The process group that can be signalled in one step.
+    fn leader(&self) -> Option<Pid> {
+        self.main.filter(|_| self.leads_group)
+    }
+
     /// When something has to be done even if nothing is heard.
     fn wake_at(&self) -> BootInstant {
         self.sweep

@@ -11,6 +11,7 @@ use nix::libc;
 use nix::unistd::{Pid, getpid};
 
 use crate::clock::BootInstant;
+use crate::guardian::cgroup::Leaf;
 use crate::guardian::message::Stuck;
 use crate::rules::Rule;
 use crate::sys::{self, KILL, Process, SignalNumber};
@@ -96,7 +97,12 @@ impl Sweep {
     ///
     /// Rounds that change nothing come ever more slowly: a process in uninterruptible sleep, or of
     /// another user, is not killed by trying harder.
-    pub fn round(&mut self, leader: Option<Pid>, now: BootInstant) -> Option<Stuck> {
+    pub fn round(
+        &mut self,
+        leader: Option<Pid>,
+        leaf: Option<&Leaf>,
+        now: BootInstant,
+    ) -> Option<Stuck> {
         if now < self.next {
             return None;
         }
@@ -104,6 +110,12 @@ impl Sweep {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         // All of them one by one as well as the group: kill(2) hides that some of a group were not
         // permitted, and a second SIGKILL changes nothing.
+        if let Some(leaf) = leaf
+            && !Rule::Sweep.is_off()
+        {
+            // What it misses, because it left the leaf, the rest does not.
+            let _ = leaf.kill();
+        }
         let all = descendants(leader);
         let failures = send(leader, &all, KILL);
         if now < self.complain_at {

@@ -7,6 +7,7 @@
 
 mod environment;
 mod events;
+mod job;
 mod orphan;
 mod signals;
 mod start;
@@ -15,7 +16,7 @@ mod words;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
 
 pub use start::run;
 
@@ -24,8 +25,9 @@ use crate::clock::BootInstant;
 use crate::election;
 use crate::exit_status::ExitStatus;
 use crate::guardian::Watch;
-use crate::report::{Log, TroubleReporter};
+use crate::report::{Log, Systemd, TroubleReporter};
 use crate::sys::Dispositions;
+use job::Job;
 use signals::Signals;
 use state::State;
 
@@ -46,6 +48,10 @@ struct Supervisor {
     election_ended: bool,
     state: State,
     trouble: TroubleReporter,
+    /// The last renewal failure that was logged, and when.
+    last_failure: Option<(String, Instant)>,
+    job: Job,
+    systemd: Systemd,
     /// What has been learnt while standing for election, for the verdict if time runs out.
     campaign: Campaign,
 }
@@ -76,6 +82,12 @@ impl Supervisor {
     /// Lives until there is a status to exit with. All that was ours in etcd is released by then, or the
     /// time for that is over.
     async fn live(&mut self, mut signals: Signals) -> ExitStatus {
+        let feeding = self.systemd.watchdog();
+        let mut watchdog = interval(
+            feeding
+                .unwrap_or(Duration::MAX)
+                .min(Duration::from_secs(3600)),
+        );
         loop {
             let alarm = self.alarm();
             // The guardian's word first: what it says has happened already.
@@ -87,6 +99,7 @@ impl Supervisor {
                     None => self.election_ended = true,
                 },
                 signal = signals.next() => self.on_signal(signal),
+                _ = watchdog.tick(), if feeding.is_some() => self.systemd.feed_watchdog(),
                 () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
                     self.on_alarm();
                 }
@@ -107,7 +120,9 @@ impl Supervisor {
                 let left = run.unproven_at().saturating_since(BootInstant::now());
                 Some(Instant::now() + left.clamp(Duration::from_millis(1), Duration::from_secs(1)))
             }
-            State::Releasing { until, .. } | State::Leaving { until, .. } => Some(*until),
+            State::Holding { until, .. }
+            | State::Releasing { until, .. }
+            | State::Leaving { until, .. } => Some(*until),
         }
     }
 }

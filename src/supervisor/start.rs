@@ -8,13 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::unistd::{Pid, getpid};
 
-use crate::cli::{OnLoss, RunOptions};
+use crate::cli::{Cgroup, OnLoss, RunOptions};
 use crate::election::{self, Config};
 use crate::etcd::Endpoint;
 use crate::exit_status::ExitStatus;
+use crate::guardian::cgroup::Leaf;
 use crate::guardian::{self, Side, Spec, Watch};
 use crate::lookup;
-use crate::report::{Log, LogEvent, TroubleReporter};
+use crate::report::{Log, LogEvent, Systemd, TroubleReporter};
+use crate::supervisor::job::Job;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::state::State;
 use crate::supervisor::{Campaign, Supervisor, environment, orphan};
@@ -57,16 +59,45 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         .into_iter()
         .map(|p| p.pid)
         .collect();
+    let leaf = match options.cgroup {
+        Cgroup::Off => None,
+        Cgroup::Auto => Leaf::create().ok(),
+        Cgroup::Require => Some(Leaf::create().context("--cgroup require: cannot make a cgroup")?),
+    };
     let spec = Spec {
+        leaf: leaf.clone(),
+        no_new_privileges: options.no_new_privs,
+        pass_notify_socket: options.sd_pass,
         argv: options.command.clone(),
         dispositions: dispositions.clone(),
     };
-    match guardian::fork(spec, options.stop_signal.into()).context("cannot start the guardian")? {
-        Side::Guardian(farewell) => Ok(orphan::end(&options, &config, farewell)),
-        Side::Supervisor { guardian, socket } => {
-            supervise(options, config, dispositions, guardian, socket, spared)
+    let title = format!(
+        "leaderrun: guardian of {}, election {}",
+        getpid(),
+        options.key
+    );
+    let forked = guardian::fork(spec, options.stop_signal.into(), &title);
+    let result = match forked.context("cannot start the guardian") {
+        Ok(Side::Guardian(farewell)) => Ok(orphan::end(&options, &config, farewell)),
+        Ok(Side::Supervisor { guardian, socket }) => {
+            let leaf = leaf.clone();
+            supervise(
+                options,
+                config,
+                dispositions,
+                guardian,
+                socket,
+                spared,
+                leaf,
+            )
         }
+        Err(error) => Err(error),
+    };
+    // Each of the two tries, since either may be the last; a leaf with something alive in it stays.
+    if let Some(leaf) = leaf {
+        leaf.remove();
     }
+    result
 }
 
 fn supervise(
@@ -76,10 +107,12 @@ fn supervise(
     guardian: Pid,
     socket: SeqPacket,
     spared: HashSet<Pid>,
+    leaf: Option<Leaf>,
 ) -> Result<ExitCode> {
     // The guardian of a supervisor that fails here sees the socket close, and ends.
     let log = Log::start(&options.log)?;
-    let watch = Watch::begin(guardian, socket, spared).context("cannot watch the guardian")?;
+    let watch =
+        Watch::begin(guardian, socket, spared, leaf).context("cannot watch the guardian")?;
     let runtime = runtime().context("cannot start the runtime")?;
     let status = runtime.block_on(async {
         let signals = Signals::new().context("cannot take signals")?;
@@ -94,6 +127,9 @@ fn supervise(
             election_ended: false,
             state: State::Standby,
             trouble: TroubleReporter::new(),
+            last_failure: None,
+            job: Job::new(),
+            systemd: Systemd::from_environment(),
         };
         let status = supervisor.live(signals).await;
         // With a tree that could not be proven dead, the guardian goes on killing as an orphan.

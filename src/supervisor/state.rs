@@ -19,6 +19,13 @@ pub enum State {
     Elected(Term),
     /// The guardian was ordered to start the command, and the tree is not proven empty since.
     Running(Run),
+    /// The command is over, and leadership is kept for a while all the same (`--min-hold`).
+    Holding {
+        /// The command's.
+        status: ExitStatus,
+        /// When the term is given up.
+        until: Instant,
+    },
     /// The tree is empty and the term is being given up.
     Releasing {
         /// What follows.
@@ -61,6 +68,12 @@ pub struct Run {
     pub lost: bool,
     /// Whether the guardian is dead.
     pub guardian_lost: bool,
+    /// Whether somebody asked leaderrun to stop.
+    pub stop_planned: bool,
+    /// When the command was ordered to start.
+    pub began: Instant,
+    /// Since when the tree looks as if it could not be proven dead.
+    pub suspected: Option<Instant>,
 }
 
 /// The first reason for a run's end.
@@ -76,7 +89,7 @@ pub enum Cause {
 
 impl Run {
     /// A run that is about to start.
-    pub const fn new(term: Term, deadline: Deadline) -> Self {
+    pub fn new(term: Term, deadline: Deadline) -> Self {
         Self {
             term,
             deadline,
@@ -84,6 +97,9 @@ impl Run {
             end: None,
             lost: false,
             guardian_lost: false,
+            stop_planned: false,
+            began: Instant::now(),
+            suspected: None,
         }
     }
 

@@ -18,7 +18,10 @@ pub fn of_orphan(message: &FromGuardian) -> Option<LogEvent> {
             headroom: another_may_start.seconds_since(*at),
         },
         FromGuardian::Started { pid } => LogEvent::Started { pid: *pid },
-        FromGuardian::NotStarted { .. } | FromGuardian::Refused | FromGuardian::Acknowledged(_) => {
+        FromGuardian::NotStarted { .. }
+        | FromGuardian::Stopped(_)
+        | FromGuardian::Refused
+        | FromGuardian::Acknowledged(_) => {
             return None;
         }
     })

@@ -7,18 +7,24 @@
 mod process;
 mod signals;
 mod socket;
+mod terminal;
 mod tree;
 mod wait;
 
 pub use process::{
-    Fork, adopt_orphans, die_by_signal, die_with_parent, exec, fork, has_controlling_terminal,
-    point_standard_streams_at_null, say_last_words, set_name, set_standard_streams,
-    standard_streams,
+    Fork, adopt_orphans, deny_new_privileges, die_by_signal, die_with_parent, exec, fork,
+    lock_memory, point_standard_streams_at_null, say_last_words, set_name, set_standard_streams,
+    set_title, standard_streams, stop_by_signal, volunteer_for_oom,
 };
 pub use signals::{
     Dispositions, KILL, SignalFd, SignalInfo, SignalNumber, block_all_signals,
     restore_child_signals,
 };
 pub use socket::{MAX_MESSAGE, Received, SeqPacket};
-pub use tree::{Process, children_of, descendants_of, kill, kill_group, kill_verified};
-pub use wait::{End, NoChildren, Reaped, StopOrExit, poll_child, reap_all_but, reap_any};
+pub use terminal::{Terminal, group_is_orphaned, is_part_of_a_pipeline};
+pub use tree::{
+    Process, children_of, descendants_of, group_exists, is_stopped, kill, kill_group, kill_verified,
+};
+pub use wait::{
+    Child, End, NoChildren, StopOrExit, next_change, poll_child, reap_all_but, wait_for,
+};

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
 use super::SignalNumber;
-use super::signals::{default_and_unblock, default_sigchld};
+use super::signals::{block_all_signals, default_and_unblock, default_sigchld};
 
 /// Where a fork has come out.
 #[derive(Clone, Copy, Debug)]
@@ -118,9 +118,71 @@ pub fn say_last_words(words: &str) {
     }
 }
 
-/// Whether this process belongs to a session with a terminal.
-pub fn has_controlling_terminal() -> bool {
-    File::open("/dev/tty").is_ok()
+/// Denies this process and what it executes all new privileges: setuid programs run as the caller
+/// (prctl(2), `PR_SET_NO_NEW_PRIVS`).
+pub fn deny_new_privileges() -> io::Result<()> {
+    Ok(prctl::set_no_new_privs()?)
+}
+
+/// Makes the kernel's memory killer prefer this process by `more` than before, out of 1000
+/// (`proc_pid_oom_score_adj(5)`). Raising needs no privilege; a /proc that cannot be written is no reason to fail.
+pub fn volunteer_for_oom(more: i32) {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let present = std::fs::read_to_string(FILE)
+        .ok()
+        .and_then(|s| s.trim().parse::<i32>().ok());
+    if let Some(present) = present {
+        let _ = std::fs::write(FILE, (present.saturating_add(more)).min(1000).to_string());
+    }
+}
+
+/// Keeps this process's memory from being paged out, as far as its limit (`RLIMIT_MEMLOCK`) allows.
+/// Not inherited by children.
+pub fn lock_memory() {
+    // SAFETY: it changes no memory, only whether it may be paged out. MCL_ONFAULT locks what is used
+    // instead of all that is mapped, which keeps within the usual limit.
+    unsafe {
+        libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT);
+    }
+}
+
+/// Replaces the command line that `ps` shows for this process by `title`, cut to the length of the
+/// original. The arguments must not be read any more after that.
+pub fn set_title(title: &str) {
+    // Fields 48 and 49 of proc_pid_stat(5), counted from the third, which follows the name.
+    let Ok(line) = std::fs::read_to_string("/proc/self/stat") else {
+        return;
+    };
+    let Some((_, rest)) = line.rsplit_once(')') else {
+        return;
+    };
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let field = |n: usize| fields.get(n - 3).and_then(|f| f.parse::<usize>().ok());
+    let (Some(start), Some(end)) = (field(48), field(49)) else {
+        return;
+    };
+    let room = end.saturating_sub(start);
+    if start == 0 || room == 0 {
+        return;
+    }
+    let bytes = &title.as_bytes()[..title.len().min(room - 1)];
+    // SAFETY: the kernel says that the arguments lie in start..end, on the writable initial stack, and
+    // nothing else in this process reads them any more. The last byte stays zero, as ps(1) expects.
+    unsafe {
+        let arguments = std::slice::from_raw_parts_mut(start as *mut u8, room);
+        arguments.fill(0);
+        arguments[..bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// Stops this process by `signal`, as a shell's Ctrl-Z would; returns once it is continued.
+///
+/// The signal is to be one of job control, and blocked. In an orphaned process group nothing happens.
+pub fn stop_by_signal(signal: SignalNumber) {
+    // SAFETY: signalling ourselves has no memory effects.
+    unsafe { libc::kill(libc::getpid(), signal.0) };
+    default_and_unblock(signal);
+    block_all_signals();
 }
 
 /// Ends this process by `signal`, as the command ended, so that whoever waits for it sees the same

@@ -47,7 +47,7 @@ impl Process {
     }
 }
 
-fn all_processes() -> io::Result<Vec<Process>> {
+pub(super) fn all_processes() -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
@@ -83,6 +83,16 @@ pub fn descendants_of(root: Pid) -> io::Result<Vec<Process>> {
         }
     }
     Ok(found)
+}
+
+/// Whether a signal keeps this process stopped at present.
+pub fn is_stopped(pid: Pid) -> bool {
+    Process::read(pid.as_raw()).is_some_and(|p| p.state == 'T')
+}
+
+/// Whether any process is in this group.
+pub fn group_exists(group: Pid) -> bool {
+    raw_kill(-group.as_raw(), SignalNumber(0)) != Err(Errno::ESRCH)
 }
 
 fn raw_kill(target: i32, signal: SignalNumber) -> Result<(), Errno> {

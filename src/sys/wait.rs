@@ -17,13 +17,13 @@ pub enum End {
     Signal(SignalNumber),
 }
 
-/// A child that was reaped.
-#[derive(Clone, Copy, Debug)]
-pub struct Reaped {
-    /// Its process id, free for reuse from now on.
-    pub pid: Pid,
-    /// How it ended.
-    pub end: End,
+/// What has become of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Child {
+    /// It was reaped; its process id is free for reuse from now on.
+    Reaped(Pid, End),
+    /// A signal stopped it.
+    Stopped(Pid, SignalNumber),
 }
 
 /// ECHILD: this process has no child, dead or alive. For a subreaper, the proof that its tree is empty.
@@ -62,22 +62,33 @@ fn waitid(
     }
 }
 
-/// Reaps one dead child, if there is one. `__WALL` includes children made by clone(2) that announce
-/// their death by no signal.
-pub fn reap_any() -> Result<Option<Reaped>, NoChildren> {
-    let flags = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+/// Takes one change of a child, if there is one: a death, which reaps it, or a stop. `__WALL` includes
+/// children made by clone(2) that announce their death by no signal.
+pub fn next_change() -> Result<Option<Child>, NoChildren> {
+    let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::__WALL;
     match waitid(libc::P_ALL, 0, flags) {
         Ok(None) => Ok(None),
-        Ok(Some((pid, code, status))) => Ok(Some(Reaped {
-            pid,
-            end: if code == libc::CLD_EXITED {
-                End::Code(status)
-            } else {
-                End::Signal(SignalNumber(status))
-            },
+        Ok(Some((pid, code, status))) => Ok(Some(match code {
+            libc::CLD_EXITED => Child::Reaped(pid, End::Code(status)),
+            libc::CLD_STOPPED | libc::CLD_TRAPPED => Child::Stopped(pid, SignalNumber(status)),
+            _ => Child::Reaped(pid, End::Signal(SignalNumber(status))),
         })),
         Err(e) if e.raw_os_error() == Some(libc::ECHILD) => Err(NoChildren),
         Err(e) => unreachable!("waitid with constant arguments: {e}"),
+    }
+}
+
+/// Waits for the end of a child that is about to exit.
+pub fn wait_for(child: Pid) -> End {
+    match waitid(
+        libc::P_PID,
+        child.as_raw().cast_unsigned(),
+        libc::WEXITED | libc::__WALL,
+    ) {
+        Ok(Some((_, libc::CLD_EXITED, status))) => End::Code(status),
+        Ok(Some((_, _, signal))) => End::Signal(SignalNumber(signal)),
+        // It is no child of ours, or the kernel reaped it: there is nothing to wait for.
+        Ok(None) | Err(_) => End::Code(0),
     }
 }
 

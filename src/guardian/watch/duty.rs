@@ -68,6 +68,7 @@ impl Duty {
                 }
             }
             FromGuardian::Started { .. }
+            | FromGuardian::Stopped(_)
             | FromGuardian::NotStarted { at_exec: true, .. }
             | FromGuardian::Exited(_) => owed.unanswered_since = None,
             FromGuardian::Fencing { .. } | FromGuardian::Killed(_) | FromGuardian::Stuck(_) => {

@@ -19,6 +19,7 @@ use nix::unistd::{Pid, getpid};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock::BootInstant;
+use crate::guardian::cgroup::Leaf;
 use crate::guardian::message::{FromGuardian, Start, Stuck, ToGuardian, decode, encode};
 use crate::rules::Rule;
 use crate::sys::{self, KILL, SeqPacket, SignalFd, StopOrExit};
@@ -60,28 +61,36 @@ struct Shared {
     wake: EventFd,
     duty: Mutex<Duty>,
     outbox: Mutex<VecDeque<ToGuardian>>,
+    /// The command's cgroup, if it has one.
+    leaf: Option<Leaf>,
 }
 
 impl Watch {
     /// Begins to watch. `spared` are the children that this process had before.
-    pub fn begin(guardian: Pid, socket: SeqPacket, spared: HashSet<Pid>) -> io::Result<Self> {
+    pub fn begin(
+        guardian: Pid,
+        socket: SeqPacket,
+        spared: HashSet<Pid>,
+        leaf: Option<Leaf>,
+    ) -> io::Result<Self> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let shared = Arc::new(Shared {
+        let common = Arc::new(Shared {
             guardian,
             socket,
             wake: EventFd::from_flags(flags)?,
             duty: Mutex::new(Duty::sparing(spared)),
             outbox: Mutex::default(),
+            leaf,
         });
         let children = SignalFd::for_sigchld()?;
         let (tell, news) = unbounded_channel();
-        let theirs = Arc::clone(&shared);
+        let watcher = Arc::clone(&common);
         let thread = std::thread::Builder::new()
             .name("watch".into())
-            .spawn(move || theirs.watch(&children, &tell))?;
+            .spawn(move || watcher.watch(&children, &tell))?;
         Ok(Self {
             news,
-            shared,
+            shared: common,
             thread,
         })
     }

@@ -25,6 +25,9 @@ impl Shared {
             }
             let mut not_permitted = false;
             let mut reaped = false;
+            if let Some(leaf) = &self.leaf {
+                let _ = leaf.kill();
+            }
             // All below them, too: a tree that forks faster than its orphans arrive would escape.
             let below = ours
                 .iter()

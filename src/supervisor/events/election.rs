@@ -1,6 +1,10 @@
 //! What the election says.
 
-use crate::cli::Patience;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cli::{Patience, SdReady};
 use crate::clock::BootInstant;
 use crate::election::{ElectionError, Event, Loss, Term, Wait};
 use crate::exit_status::ExitStatus;
@@ -21,6 +25,9 @@ impl Supervisor {
                     id: self.options.id.clone(),
                     ttl,
                 });
+                if self.options.sd_ready == SdReady::Standby {
+                    self.systemd.ready();
+                }
             }
             Event::Waiting(wait) => self.on_waiting(wait),
             Event::Elected(term) => self.on_elected(term),
@@ -58,6 +65,10 @@ impl Supervisor {
     fn on_waiting(&mut self, wait: Wait) {
         self.etcd_answered();
         self.log.event(LogEvent::waiting(&wait, BootInstant::now()));
+        self.systemd.status(&match &wait {
+            Wait::Queue { leader, ahead } => format!("standby behind {ahead}, {leader} leads"),
+            Wait::Record { .. } => "next in line, waiting out the last leader's record".to_owned(),
+        });
         self.campaign.waiting = Some(wait);
         if matches!(self.state, State::Standby) && self.options.wait == Patience::Try {
             self.give_up();
@@ -76,7 +87,10 @@ impl Supervisor {
             State::Standby => self.order_start(term),
             // It crossed our leaving, which gives up the term as well.
             State::Leaving { .. } | State::Done(_) => {}
-            State::Elected(_) | State::Running(_) | State::Releasing { .. } => {
+            State::Elected(_)
+            | State::Running(_)
+            | State::Holding { .. }
+            | State::Releasing { .. } => {
                 unreachable!("a term within a term")
             }
         }
@@ -94,6 +108,7 @@ impl Supervisor {
             deadline,
             grace: term.timeline.grace(),
             margin: term.timeline.margin(),
+            placement: self.job.place(),
         };
         self.watch.start(order, term.timeline);
         self.state = State::Running(Run::new(term, deadline));
@@ -111,32 +126,43 @@ impl Supervisor {
                 self.watch.extend(deadline);
                 let stop = run.deadline.stop_at(run.term.timeline.grace());
                 let remaining = stop.saturating_since(BootInstant::now());
+                let token = run.term.token;
                 self.log.event(LogEvent::Renewed { remaining });
+                self.systemd.status(&format!("leading with token {token}"));
             }
-            State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
+            State::Standby
+            | State::Holding { .. }
+            | State::Releasing { .. }
+            | State::Leaving { .. }
+            | State::Done(_) => {}
         }
     }
 
     fn on_renewal_failed(&mut self, endpoint: String, error: String) {
-        let State::Running(Run {
-            deadline,
-            term,
-            lost,
-            ..
-        }) = &self.state
-        else {
+        let State::Running(run) = &self.state else {
             return;
         };
-        // Once it is over, failing renewals are no news.
-        if !lost {
-            let stop = deadline.stop_at(term.timeline.grace());
-            let remaining = stop.saturating_since(BootInstant::now());
-            self.log.event(LogEvent::RenewalFailed {
-                endpoint,
-                error,
-                remaining,
-            });
+        // Once it is over, failing renewals are no news; and while raft terms differ, say, there may be
+        // many in a second.
+        let repeated = self
+            .last_failure
+            .as_ref()
+            .is_some_and(|(last, at)| *last == error && at.elapsed() < Duration::from_millis(500));
+        if run.lost || repeated {
+            return;
         }
+        self.last_failure = Some((error.clone(), Instant::now()));
+        let stop = run.deadline.stop_at(run.term.timeline.grace());
+        let remaining = stop.saturating_since(BootInstant::now());
+        self.systemd.status(&format!(
+            "leading with token {}, but the last renewal failed: {error}",
+            run.term.token
+        ));
+        self.log.event(LogEvent::RenewalFailed {
+            endpoint,
+            error,
+            remaining,
+        });
     }
 
     fn on_loss(&mut self, loss: Loss) {
@@ -153,6 +179,10 @@ impl Supervisor {
                     reason: loss.into(),
                 });
                 self.release(self.after_loss());
+            }
+            State::Holding { status, .. } => {
+                let then = Afterwards::Exit(*status);
+                self.release(then);
             }
             State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
         }
@@ -189,7 +219,11 @@ impl Supervisor {
                 self.state = State::Standby;
             }
             // With the rule of the release's order switched off, it comes while the command runs.
-            State::Running(_) | State::Standby | State::Elected(_) | State::Done(_) => {}
+            State::Running(_)
+            | State::Standby
+            | State::Elected(_)
+            | State::Holding { .. }
+            | State::Done(_) => {}
         }
     }
 
@@ -202,6 +236,7 @@ impl Supervisor {
                 then: Afterwards::Exit(status),
                 ..
             }
+            | State::Holding { status, .. }
             | State::Leaving { status, .. } => self.state = State::Done(status),
             State::Releasing {
                 then: Afterwards::Campaign,

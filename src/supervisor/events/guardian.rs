@@ -2,15 +2,18 @@
 
 use nix::errno::Errno;
 use nix::libc;
+use tokio::time::Instant;
 
 use crate::clock::BootInstant;
+use crate::election::Command;
 use crate::exit_status::ExitStatus;
-use crate::guardian::message::{FromGuardian, Reason};
+use crate::guardian::message::{FromGuardian, Reason, ToGuardian};
 use crate::guardian::watch::News;
 use crate::report::{KillReason, LogEvent, LossReason, StopReason};
+use crate::supervisor::job::AfterStop;
 use crate::supervisor::start::streams_to_let_go;
 use crate::supervisor::state::{Afterwards, Cause, State};
-use crate::supervisor::{Supervisor, words};
+use crate::supervisor::{FAREWELL, Supervisor, words};
 use crate::sys::{self, End, SignalNumber};
 
 impl Supervisor {
@@ -28,6 +31,7 @@ impl Supervisor {
             News::Said(FromGuardian::Acknowledged(_)) => {}
             News::Said(FromGuardian::Fencing { reason, signal }) => self.on_fencing(reason, signal),
             News::Said(FromGuardian::Killed(reason)) => self.log.event(words::killed(reason)),
+            News::Said(FromGuardian::Stopped(signal)) => self.on_stopped(signal),
             News::Said(FromGuardian::Exited(end)) => self.on_exited(end),
             News::Said(FromGuardian::Stuck(stuck)) | News::Stuck(stuck) => {
                 self.log.event(words::stuck(&stuck));
@@ -40,6 +44,12 @@ impl Supervisor {
 
     fn on_started(&mut self, pid: i32) {
         self.log.event(LogEvent::Started { pid });
+        self.job.started(pid);
+        if let State::Running(run) = &self.state {
+            self.systemd
+                .status(&format!("leading with token {}", run.term.token));
+        }
+        self.systemd.ready();
         // The command has its streams; a pipe is to end when the command does.
         let _ = sys::point_standard_streams_at_null(streams_to_let_go(self.options.on_loss));
     }
@@ -79,7 +89,19 @@ impl Supervisor {
         self.break_release_order();
     }
 
+    fn on_stopped(&mut self, signal: SignalNumber) {
+        match self.job.command_stopped(signal) {
+            AfterStop::Nothing => {}
+            AfterStop::Continue => {
+                let signal = SignalNumber(libc::SIGCONT);
+                self.watch.tell(ToGuardian::Signal(signal));
+            }
+            AfterStop::StopToo(signal) => self.job.stop(signal),
+        }
+    }
+
     fn on_exited(&mut self, end: End) {
+        self.job.ended(matches!(end, End::Signal(_)));
         let State::Running(run) = &mut self.state else {
             return;
         };
@@ -122,6 +144,10 @@ impl Supervisor {
                     *then = Afterwards::Exit(ExitStatus::Lost);
                 }
             }
+            State::Holding { status, .. } => {
+                let then = Afterwards::Exit(*status);
+                self.release(then);
+            }
             State::Leaving { .. } | State::Done(_) => {}
         }
     }
@@ -136,6 +162,29 @@ impl Supervisor {
             self.log.event(LogEvent::Lost { reason });
         }
         let then = self.after_run();
+        if let (Afterwards::Exit(status), Some(Cause::Command)) = (then, run.cause)
+            && !run.lost
+        {
+            let until = run.began + self.options.min_hold;
+            if until > Instant::now() {
+                if run.stop_planned {
+                    let _ = self.election.commands.send(Command::LeaveRecord);
+                    self.await_leaving(status, FAREWELL);
+                } else {
+                    self.hold(status, until);
+                }
+                return;
+            }
+        }
         self.release(then);
+    }
+
+    /// The command is over, and leadership is kept until `until` all the same.
+    fn hold(&mut self, status: ExitStatus, until: Instant) {
+        // If we are killed now, the record is to stand.
+        self.watch.tell(ToGuardian::Lease(None));
+        self.systemd
+            .status("the command is done, leadership is held a little longer");
+        self.state = State::Holding { status, until };
     }
 }

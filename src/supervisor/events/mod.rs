@@ -5,6 +5,8 @@ mod election;
 mod guardian;
 mod signals;
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::cli::OnLoss;
@@ -18,7 +20,7 @@ use crate::supervisor::{FAREWELL, QUICK_FAREWELL, Supervisor};
 
 impl Supervisor {
     pub(in crate::supervisor) fn on_alarm(&mut self) {
-        match &self.state {
+        match &mut self.state {
             State::Standby => {
                 if self
                     .campaign
@@ -29,13 +31,25 @@ impl Supervisor {
                 }
             }
             State::Running(run) => {
-                if run.unproven_at() <= BootInstant::now() {
+                if run.unproven_at() > BootInstant::now() {
+                    run.suspected = None;
+                    return;
+                }
+                // After a stop of this process, the news that the tree is empty may be on its way.
+                let suspected = *run.suspected.get_or_insert_with(Instant::now);
+                if suspected.elapsed() >= Duration::from_secs(1) {
                     self.log.event(LogEvent::error(
                         "leadership can no longer be held, and the command's process tree is not \
                          proven dead: another may start although some of it lives; \
                          the guardian goes on killing it",
                     ));
                     self.state = State::Done(ExitStatus::NotProven);
+                }
+            }
+            State::Holding { status, until } => {
+                if *until <= Instant::now() {
+                    let then = Afterwards::Exit(*status);
+                    self.release(then);
                 }
             }
             State::Releasing { until, .. } | State::Leaving { until, .. } => {
@@ -76,7 +90,13 @@ impl Supervisor {
 
     pub(super) fn leave(&mut self, status: ExitStatus) {
         let _ = self.election.commands.send(Command::Leave);
-        let until = Instant::now() + QUICK_FAREWELL;
+        self.await_leaving(status, QUICK_FAREWELL);
+    }
+
+    /// Waits for the election's answer to a farewell, and exits with `status` then.
+    pub(super) fn await_leaving(&mut self, status: ExitStatus, limit: Duration) {
+        self.systemd.stopping(None);
+        let until = Instant::now() + limit;
         self.state = State::Leaving { status, until };
         if self.election_ended {
             self.state = State::Done(status);

@@ -1,45 +1,57 @@
-//! Signals to leaderrun.
+//! Signals to leaderrun: the table of signals by state.
 
 use nix::libc;
 
+use crate::election::Command;
 use crate::exit_status::ExitStatus;
 use crate::guardian::message::ToGuardian;
 use crate::report::{LogEvent, StopReason};
-use crate::supervisor::Supervisor;
 use crate::supervisor::state::{Cause, State};
-use crate::sys::{self, SignalInfo, SignalNumber};
+use crate::supervisor::{QUICK_FAREWELL, Supervisor};
+use crate::sys::{SignalInfo, SignalNumber};
 
 impl Supervisor {
     pub(in crate::supervisor) fn on_signal(&mut self, info: SignalInfo) {
         let signal = info.signal;
+        // What we were told to ignore from the start (nohup, a shell's `&`) is nothing to act upon. A command
+        // that has installed a handler all the same gets it, as it would without us.
+        let ignored = self.dispositions.ignores(signal);
         match &mut self.state {
             State::Standby | State::Elected(_) => {
                 let ends = match signal.0 {
                     libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => true,
-                    libc::SIGHUP => sys::has_controlling_terminal(),
+                    libc::SIGHUP => self.job.has_terminal(),
                     _ => false,
                 };
-                if ends && !self.dispositions.ignores(signal) {
+                if ends && !ignored {
                     self.leave(ExitStatus::Signalled(signal.0));
+                } else if is_stop(signal) && !ignored {
+                    self.job.stop(signal);
                 }
             }
             State::Running(run) => {
-                let asks_to_stop = matches!(signal.0, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
-                    && !self.dispositions.ignores(signal);
-                if asks_to_stop && run.cause.is_none() {
+                let asks_to_stop = matches!(signal.0, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT);
+                if self.job.command_had(info) {
+                    // The command does with it what it likes; we are one of its job.
+                    if is_stop(signal) {
+                        self.job.stop(signal);
+                    }
+                } else if asks_to_stop && !ignored && run.cause.is_none() {
                     run.note(Cause::Command);
-                    let signal = match signal.0 {
-                        libc::SIGTERM => self.options.stop_signal.into(),
-                        _ => signal,
-                    };
-                    self.log.event(LogEvent::Stopping {
-                        reason: StopReason::Signal,
-                        signal: signal.0,
-                    });
-                    let kill_after = self.options.stop_timeout;
-                    self.watch.tell(ToGuardian::Stop { signal, kill_after });
+                    run.stop_planned = true;
+                    self.plan_stop(signal);
+                } else if signal.0 == libc::SIGCONT {
+                    self.job.continued();
+                    self.watch.tell(ToGuardian::Signal(signal));
                 } else if is_forwarded(signal) {
                     self.watch.tell(ToGuardian::Signal(signal));
+                }
+            }
+            State::Holding { status, .. } => {
+                if matches!(signal.0, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) && !ignored {
+                    let status = *status;
+                    let _ = self.election.commands.send(Command::LeaveRecord);
+                    self.await_leaving(status, QUICK_FAREWELL);
                 }
             }
             // A person who asks twice does not want to wait.
@@ -49,18 +61,33 @@ impl Supervisor {
             State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
         }
     }
+
+    /// Asks the command to stop; renewals go on.
+    fn plan_stop(&mut self, signal: SignalNumber) {
+        let signal = match signal.0 {
+            libc::SIGTERM => self.options.stop_signal.into(),
+            _ => signal,
+        };
+        self.log.event(LogEvent::Stopping {
+            reason: StopReason::Signal,
+            signal: signal.0,
+        });
+        let kill_after = self.options.stop_timeout;
+        self.systemd.stopping(kill_after);
+        self.watch.tell(ToGuardian::Stop { signal, kill_after });
+    }
 }
 
-/// Signals that mean something to a command. Those of job control are the terminal's business, and
-/// SIGPIPE is about our own streams.
+/// Signals of job control that stop a process.
+fn is_stop(signal: SignalNumber) -> bool {
+    matches!(signal.0, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
+}
+
+/// Signals that mean something to a command. SIGCHLD is about our own children, SIGPIPE about our own
+/// streams, and SIGTTIN and SIGTTOU about our own use of the terminal.
 fn is_forwarded(signal: SignalNumber) -> bool {
     !matches!(
         signal.0,
-        libc::SIGCHLD
-            | libc::SIGPIPE
-            | libc::SIGTSTP
-            | libc::SIGTTIN
-            | libc::SIGTTOU
-            | libc::SIGCONT
+        libc::SIGCHLD | libc::SIGPIPE | libc::SIGTTIN | libc::SIGTTOU
     )
 }
