@@ -5,23 +5,23 @@
 //! Where it cannot, the sweep serves. The proof that the tree is empty is waitid(2)'s in either case.
 //! See cgroups(7) and the kernel's `Documentation/admin-guide/cgroup-v2.rst`.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::getpid;
 
 use crate::clock::BootInstant;
-use crate::sys::{self, Fork};
+
+const PROCESSES: &str = "cgroup.procs";
+const KILL: &str = "cgroup.kill";
 
 /// A cgroup that holds the command and nothing else.
 #[derive(Clone, Debug)]
 pub struct Leaf(PathBuf);
 
 impl Leaf {
-    /// Makes a leaf below the cgroup of this process, and tries whether a child can enter it.
-    ///
-    /// Forks, so there must be one thread.
+    /// Makes a leaf below the cgroup of this process.
     ///
     /// # Errors
     /// What the file system answers; `Unsupported` without cgroup v2 or, before Linux 5.14, `cgroup.kill`.
@@ -30,6 +30,8 @@ impl Leaf {
         let membership = fs::read_to_string("/proc/self/cgroup")?;
         let own = own_cgroup(&mounts, &membership)
             .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no cgroup v2 is mounted"))?;
+        // Moving a process takes the right to write to where it comes from, too.
+        OpenOptions::new().write(true).open(own.join(PROCESSES))?;
         // The instant tells apart two processes that had the same id in turn.
         let name = format!(
             "leaderrun-{}-{:x}",
@@ -38,41 +40,23 @@ impl Leaf {
         );
         let leaf = Self(own.join(name));
         fs::create_dir(&leaf.0)?;
-        leaf.try_out().inspect_err(|_| leaf.remove())?;
-        Ok(leaf)
-    }
-
-    fn try_out(&self) -> io::Result<()> {
-        if !self.0.join("cgroup.kill").exists() {
+        if leaf.0.join(KILL).exists() {
+            Ok(leaf)
+        } else {
+            leaf.remove();
             let what = "the kernel has no cgroup.kill (Linux 5.14)";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
-        }
-        let child = match sys::fork()? {
-            Fork::Child => {
-                let errno = self
-                    .enter()
-                    .err()
-                    .and_then(|e| e.raw_os_error())
-                    .unwrap_or(0);
-                std::process::exit(errno);
-            }
-            Fork::Parent(child) => child,
-        };
-        match sys::wait_for(child) {
-            sys::End::Code(0) => Ok(()),
-            sys::End::Code(errno) => Err(io::Error::from_raw_os_error(errno)),
-            sys::End::Signal(_) => Err(io::Error::other("the trial process was killed")),
+            Err(io::Error::new(io::ErrorKind::Unsupported, what))
         }
     }
 
     /// Moves this process into the leaf.
     pub fn enter(&self) -> io::Result<()> {
-        fs::write(self.0.join("cgroup.procs"), "0")
+        fs::write(self.0.join(PROCESSES), "0")
     }
 
     /// Kills everything in it.
     pub fn kill(&self) -> io::Result<()> {
-        fs::write(self.0.join("cgroup.kill"), "1")
+        fs::write(self.0.join(KILL), "1")
     }
 
     /// Removes the empty leaf, with whatever cgroups the command has made below it.

@@ -23,6 +23,8 @@ pub struct Spec {
     pub dispositions: Dispositions,
     /// The cgroup that it enters, if one could be made.
     pub leaf: Option<Leaf>,
+    /// Whether it is not to run outside of that.
+    pub leaf_required: bool,
     /// Whether setuid programs below it are to gain nothing.
     pub no_new_privileges: bool,
     /// Whether it gets systemd's socket for notifications.
@@ -115,7 +117,10 @@ fn become_command(
             sys::die_with_parent(guardian)?;
         }
         if let Some(leaf) = &spec.leaf {
-            leaf.enter()?;
+            let entered = leaf.enter();
+            if spec.leaf_required {
+                entered?;
+            }
         }
         let own = getpid();
         setpgid(own, group(placement, own))?;

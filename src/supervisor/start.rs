@@ -66,6 +66,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
     };
     let spec = Spec {
         leaf: leaf.clone(),
+        leaf_required: options.cgroup == Cgroup::Require,
         no_new_privileges: options.no_new_privs,
         pass_notify_socket: options.sd_pass,
         argv: options.command.clone(),

@@ -25,6 +25,4 @@ pub use terminal::{Terminal, group_is_orphaned, is_part_of_a_pipeline};
 pub use tree::{
     Process, children_of, descendants_of, group_exists, is_stopped, kill, kill_group, kill_verified,
 };
-pub use wait::{
-    Child, End, NoChildren, StopOrExit, next_change, poll_child, reap_all_but, wait_for,
-};
+pub use wait::{Child, End, NoChildren, StopOrExit, next_change, poll_child, reap_all_but};

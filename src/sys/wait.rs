@@ -78,20 +78,6 @@ pub fn next_change() -> Result<Option<Child>, NoChildren> {
     }
 }
 
-/// Waits for the end of a child that is about to exit.
-pub fn wait_for(child: Pid) -> End {
-    match waitid(
-        libc::P_PID,
-        child.as_raw().cast_unsigned(),
-        libc::WEXITED | libc::__WALL,
-    ) {
-        Ok(Some((_, libc::CLD_EXITED, status))) => End::Code(status),
-        Ok(Some((_, _, signal))) => End::Signal(SignalNumber(signal)),
-        // It is no child of ours, or the kernel reaped it: there is nothing to wait for.
-        Ok(None) | Err(_) => End::Code(0),
-    }
-}
-
 /// Whether the child `pid` has stopped or ended since the last call; reaps it in the second case.
 /// A child that is not ours any more counts as ended.
 pub fn poll_child(pid: Pid) -> Option<StopOrExit> {
