@@ -193,9 +193,11 @@ pub fn die_by_signal(signal: SignalNumber) -> u8 {
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
         // Where the soft limit is raised by a pipe handler, this keeps the core away as well.
         let _ = prctl::set_dumpable(false);
-        // SAFETY: signalling ourselves has no memory effects. It is sent blocked, then unblocked.
-        unsafe { libc::kill(libc::getpid(), signal.0) };
+        // Before it is sent: a fault's signal is never blocked, and the handler that Rust's runtime has
+        // for SIGSEGV and SIGBUS would take it and return.
         default_and_unblock(signal);
+        // SAFETY: signalling ourselves has no memory effects.
+        unsafe { libc::kill(libc::getpid(), signal.0) };
     }
     u8::try_from(128 + signal.0).unwrap_or(u8::MAX)
 }
