@@ -17,6 +17,7 @@
 // Each test file compiles this module for itself and uses its own part of it.
 #![allow(dead_code, unused_imports)]
 
+mod after;
 mod beat;
 mod candidate;
 mod etcd;
@@ -35,8 +36,9 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
+pub use after::{death_of, kill};
 pub use beat::{Beat, Life, Stamp, assert_no_overlap, overlaps};
-pub use candidate::{Candidate, Finished};
+pub use candidate::{Candidate, Finished, KEY};
 pub use etcd::{Etcd, Member};
 pub use etcdctl::Entry;
 pub use nix::sys::signal::Signal;
