@@ -77,15 +77,19 @@ impl Supervisor {
             Some(Wait::Record { .. }) => {
                 "an earlier leader's command may still be running".to_owned()
             }
-            None => "etcd has not answered in time".to_owned(),
+            // The first answer was still being waited for: nobody knows whether anybody leads.
+            None => {
+                let endpoints = &self.options.endpoints;
+                self.log.event(LogEvent::error(format!(
+                    "etcd at {endpoints} has not answered in time"
+                )));
+                self.leave(ExitStatus::Failed);
+                return;
+            }
         };
         self.log
             .event(LogEvent::warning(format!("not elected: {why}")));
-        let status = match self.campaign.waiting {
-            Some(_) => ExitStatus::NotElected(self.options.conflict_exit_code),
-            None => ExitStatus::Failed,
-        };
-        self.leave(status);
+        self.leave(ExitStatus::NotElected(self.options.conflict_exit_code));
     }
 
     pub(super) fn leave(&mut self, status: ExitStatus) {
