@@ -14,7 +14,7 @@ use super::record::Record;
 use super::renewal::{Found, Version, find};
 use super::{Config, LeaseId, Token};
 use crate::clock::BootInstant;
-use crate::etcd::{Error, Kind, Pool, sleep_until};
+use crate::etcd::{Connection, Error, Kind, Pool, sleep_until};
 
 /// The most that one endpoint is given.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -78,35 +78,55 @@ async fn attempt(
     until: BootInstant,
 ) -> Result<(), Error> {
     let connection = pool.connect(until).await?;
+    let mut refused = None;
     if let Some(lease) = held.lease {
-        let key = names.candidate(lease);
-        loop {
-            let found = find(connection, &key, &names.record, until).await?;
-            let Some(txn) = removal(&found, &key, &names.record, lease, held) else {
-                break;
-            };
-            if connection
-                .txn("release the leadership", txn, until)
-                .await?
-                .succeeded
-            {
-                break;
-            }
-            if BootInstant::now() >= until {
-                let reason = "the keys keep changing".to_owned();
-                return Err(Error::new(
-                    Kind::Elsewhere,
-                    connection.endpoint(),
-                    "release the leadership",
-                    reason,
-                ));
-            }
+        match remove_keys(connection, names, held, lease, until).await {
+            // etcd may let us revoke the lease all the same, and the key goes with it.
+            Err(error) if error.kind == Kind::Refused => refused = Some(error),
+            other => other?,
         }
     }
     for lease in leases {
         connection.revoke(lease.0, until).await?;
     }
-    Ok(())
+    match refused {
+        // A record may be left, which is attached to nothing.
+        Some(error) if held.begun => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes our candidate key and our record, as far as they are there.
+async fn remove_keys(
+    connection: &mut Connection,
+    names: &Names,
+    held: &Held,
+    lease: LeaseId,
+    until: BootInstant,
+) -> Result<(), Error> {
+    let key = names.candidate(lease);
+    loop {
+        let found = find(connection, &key, &names.record, until).await?;
+        let Some(txn) = removal(&found, &key, &names.record, lease, held) else {
+            return Ok(());
+        };
+        if connection
+            .txn("release the leadership", txn, until)
+            .await?
+            .succeeded
+        {
+            return Ok(());
+        }
+        if BootInstant::now() >= until {
+            let reason = "the keys keep changing".to_owned();
+            return Err(Error::new(
+                Kind::Elsewhere,
+                connection.endpoint(),
+                "release the leadership",
+                reason,
+            ));
+        }
+    }
 }
 
 /// The transaction that removes what is ours of what was found; `None` if nothing is.
