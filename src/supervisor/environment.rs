@@ -1,6 +1,7 @@
 //! What the command and its descendants can know about their term.
 
 use crate::election::{Ancestor, Term, Token};
+use crate::sys;
 
 /// The variables to add to the command's environment.
 pub fn of_command(key: &str, id: &str, endpoints: &str, term: &Term) -> Vec<(String, String)> {
@@ -21,7 +22,19 @@ pub fn of_command(key: &str, id: &str, endpoints: &str, term: &Term) -> Vec<(Str
 
 /// The term on `key` that an ancestor of this process says it holds, if one does: a run under it would
 /// wait for itself for ever.
-pub fn ancestor(key: &str, lookup: impl Fn(&str) -> Option<String>) -> Option<Ancestor> {
+///
+/// The environment knows the nearest term only, which may be one on another key. Those further up are in
+/// the environments of the processes above: each guardian was started with the one that it replaced.
+pub fn nearest_ancestor(key: &str) -> Option<Ancestor> {
+    ancestor(key, |name| std::env::var(name).ok()).or_else(|| {
+        let above = sys::environments_above();
+        above
+            .iter()
+            .find_map(|environment| ancestor(key, |name| environment.get(name).cloned()))
+    })
+}
+
+fn ancestor(key: &str, lookup: impl Fn(&str) -> Option<String>) -> Option<Ancestor> {
     if lookup("LEADERRUN_KEY")? != key {
         return None;
     }

@@ -50,7 +50,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         id: options.id.clone(),
         settings: options.settings,
         endpoints: Endpoint::parse_list(&options.endpoints)?,
-        ancestor: environment::ancestor(&options.key, |name| std::env::var(name).ok()),
+        ancestor: environment::nearest_ancestor(&options.key),
     };
     sys::block_all_signals();
     // `helper & exec leaderrun` leaves us children that are none of the command's.

@@ -4,6 +4,7 @@
 //! (real-time signals, whose numbers its `Signal` does not know) or does not have (pidfd).
 #![allow(unsafe_code)]
 
+mod ancestors;
 mod process;
 mod signals;
 mod socket;
@@ -11,6 +12,7 @@ mod terminal;
 mod tree;
 mod wait;
 
+pub use ancestors::environments_above;
 pub use process::{
     Fork, adopt_orphans, deny_new_privileges, die_by_signal, die_with_parent, exec, fork,
     lock_memory, point_standard_streams_at_null, say_last_words, set_name, set_standard_streams,

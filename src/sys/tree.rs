@@ -27,7 +27,7 @@ pub struct Process {
 }
 
 impl Process {
-    fn read(pid: i32) -> Option<Self> {
+    pub(super) fn read(pid: i32) -> Option<Self> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         // The name stands in parentheses and may hold any byte, so the last one closes it.
         let open = stat.iter().position(|&b| b == b'(')?;
