@@ -22,11 +22,15 @@ mod beat;
 mod candidate;
 mod etcd;
 mod etcdctl;
+mod freezer;
+mod instants;
 mod log;
 mod ports;
 mod process;
+mod proxy;
 mod running;
 mod scratch;
+mod stalled;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -41,12 +45,16 @@ pub use beat::{Beat, Life, Stamp, assert_no_overlap, overlaps};
 pub use candidate::{Candidate, Finished, KEY};
 pub use etcd::{Etcd, Member};
 pub use etcdctl::Entry;
+pub use freezer::Freezer;
+pub use instants::{Instants, instant_of};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use process::{children_of, is_alive, is_stopped};
+pub use proxy::Proxy;
 pub use running::Running;
 pub use scratch::Scratch;
 pub use serde_json::Value;
+pub use stalled::Stalled;
 
 /// How long a test waits for what must happen; far longer than it takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);

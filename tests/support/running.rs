@@ -91,6 +91,12 @@ impl Running {
         }
     }
 
+    /// Waits for an event of that name that has not been logged yet.
+    #[track_caller]
+    pub fn wait_another_event(&self, name: &str) -> Value {
+        self.wait_nth_event(name, self.events_named(name).len() + 1)
+    }
+
     fn nth_event(&self, name: &str, n: usize, limit: Duration) -> Option<Value> {
         within(limit, || {
             // Whether anybody is left to write has to be known before the log is read.

@@ -1,0 +1,110 @@
+//! Processes frozen by a cgroup: what neither SIGSTOP nor a debugger can show.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::unistd::Pid;
+
+use super::{LIMIT, eventually, unique_id, within};
+
+/// A cgroup that freezes what is put into it; thawed, emptied and removed when dropped.
+#[derive(Debug)]
+pub struct Freezer {
+    dir: PathBuf,
+    version: Version,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl Freezer {
+    /// A freezer of cgroup v1: what it has frozen does not die of SIGKILL until it is thawed.
+    ///
+    /// Returns `None`, and says loudly that the test was skipped, where there is none or we are not
+    /// allowed to use it.
+    pub fn immortal() -> Option<Self> {
+        Self::below(Version::One, &["/sys/fs/cgroup/freezer"])
+    }
+
+    /// A freezer of cgroup v2: what it has frozen can be killed.
+    ///
+    /// Returns `None`, and says loudly that the test was skipped, where there is none or we are not
+    /// allowed to use it.
+    pub fn mortal() -> Option<Self> {
+        Self::below(Version::Two, &["/sys/fs/cgroup/unified", "/sys/fs/cgroup"])
+    }
+
+    fn below(version: Version, roots: &[&str]) -> Option<Self> {
+        let sign = match version {
+            Version::One => "tasks",
+            Version::Two => "cgroup.controllers",
+        };
+        let made = roots
+            .iter()
+            .map(Path::new)
+            .find(|root| root.join(sign).exists())
+            .map(|root| root.join(format!("leaderrun-test-{}", unique_id())))
+            .filter(|dir| fs::create_dir(dir).is_ok());
+        if made.is_none() {
+            let line = format!(
+                "SKIPPED {}: no cgroup that freezes can be made below {} (as root it can, where the kernel has it)\n",
+                thread::current().name().unwrap_or("a test"),
+                roots.join(" or ")
+            );
+            // Past the test runner's capture, which would hide it in a test that "passes".
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        }
+        made.map(|dir| Self { dir, version })
+    }
+
+    /// Freezes a process, and returns once it stands still.
+    #[track_caller]
+    pub fn freeze(&self, pid: Pid) {
+        fs::write(self.dir.join("cgroup.procs"), pid.to_string()).expect("own cgroup");
+        match self.version {
+            Version::One => {
+                fs::write(self.dir.join("freezer.state"), "FROZEN").expect("own cgroup");
+                eventually(LIMIT, || self.reads("freezer.state", "FROZEN"));
+            }
+            Version::Two => {
+                fs::write(self.dir.join("cgroup.freeze"), "1").expect("own cgroup");
+                eventually(LIMIT, || self.reads("cgroup.events", "frozen 1"));
+            }
+        }
+    }
+
+    /// Lets all of them go on.
+    pub fn thaw(&self) {
+        let _ = match self.version {
+            Version::One => fs::write(self.dir.join("freezer.state"), "THAWED"),
+            Version::Two => fs::write(self.dir.join("cgroup.freeze"), "0"),
+        };
+    }
+
+    fn reads(&self, file: &str, line: &str) -> bool {
+        let text = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
+        text.lines().any(|l| l == line)
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        self.thaw();
+        let root = self.dir.parent().expect("a directory below the root");
+        // Whoever is still in there belongs to a handle that kills it later.
+        let gone = within(LIMIT, || {
+            let procs = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
+            for pid in procs.lines() {
+                let _ = fs::write(root.join("cgroup.procs"), pid);
+            }
+            fs::remove_dir(&self.dir).is_ok()
+        });
+        if gone.is_none() {
+            eprintln!("cannot remove {}", self.dir.display());
+        }
+    }
+}
