@@ -34,11 +34,18 @@ impl Running {
     }
 }
 
-/// When an event was logged, on the scale of [`now`]. Good to some milliseconds, as long as nobody sets the wall clock.
+/// When an event was logged, on the scale of [`now`]. Good to some milliseconds, as long as nobody
+/// sets the wall clock.
 pub fn instant_of(event: &Value) -> f64 {
     let ts = event["ts"].as_str().expect("a time");
     let logged = humantime::parse_rfc3339(ts).expect("RFC 3339");
     let since_epoch = |t: SystemTime| t.duration_since(UNIX_EPOCH).expect("after 1970");
-    let ago = since_epoch(SystemTime::now()).as_secs_f64() - since_epoch(logged).as_secs_f64();
-    now() - ago
+    // Read until nothing came between the two clocks.
+    let (wall, boot) = loop {
+        let (before, wall, after) = (now(), SystemTime::now(), now());
+        if after - before < 0.001 {
+            break (wall, before);
+        }
+    };
+    boot - (since_epoch(wall).as_secs_f64() - since_epoch(logged).as_secs_f64())
 }

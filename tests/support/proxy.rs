@@ -24,8 +24,7 @@ struct Network {
 
 #[derive(Debug, Default)]
 struct State {
-    requests_held: bool,
-    answers_held: bool,
+    held: &'static [Way],
     lag_of_answers: Duration,
     cut: bool,
     over: bool,
@@ -59,17 +58,17 @@ impl Proxy {
     /// Nothing passes any more, in either direction, and nobody is told: as a cable that is pulled out.
     /// What is on its way arrives after [`Self::resume`], as TCP does it.
     pub fn pause(&self) {
-        self.set(|s| (s.requests_held, s.answers_held) = (true, true));
+        self.set(|s| s.held = &[Way::Requests, Way::Answers]);
     }
 
     /// Requests arrive at etcd; its answers do not come back.
     pub fn pause_answers(&self) {
-        self.set(|s| s.answers_held = true);
+        self.set(|s| s.held = &[Way::Answers]);
     }
 
     /// Everything passes again.
     pub fn resume(&self) {
-        self.set(|s| (s.requests_held, s.answers_held, s.cut) = (false, false, false));
+        self.set(|s| (s.held, s.cut) = (&[], false));
     }
 
     /// Answers arrive this much later than etcd gives them.
@@ -156,9 +155,10 @@ impl Network {
     fn let_pass(&self, way: Way, read_at: Instant) -> bool {
         let mut state = self.state();
         loop {
-            let (held, lag) = match way {
-                Way::Requests => (state.requests_held, Duration::ZERO),
-                Way::Answers => (state.answers_held, state.lag_of_answers),
+            let held = state.held.contains(&way);
+            let lag = match way {
+                Way::Requests => Duration::ZERO,
+                Way::Answers => state.lag_of_answers,
             };
             let left = (read_at + lag).saturating_duration_since(Instant::now());
             state = if state.over {
