@@ -1,11 +1,11 @@
 //! The election against a real etcd: who leads, who waits, and what is left behind.
 
-#[path = "support/lone_etcd.rs"]
-mod lone_etcd;
+mod support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use etcd_client::{Client, KeyValue, PutOptions};
 use leaderrun::clock::BootInstant;
 use leaderrun::election::{
     Ancestor, Command, Config, ElectionError, Event, Handle, LeaseId, Loss, Record, Term, Wait,
@@ -13,8 +13,7 @@ use leaderrun::election::{
 };
 use leaderrun::etcd::Endpoint;
 use leaderrun::timing::{Deadline, Settings};
-use lone_etcd::{Etcd, free_address};
-use nix::sys::signal::Signal;
+use support::{Etcd, Port, require_etcd};
 
 const KEY: &str = "/election/test";
 const RECORD: &str = "/election/test.term";
@@ -22,9 +21,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 macro_rules! etcd_or_skip {
     () => {
-        match Etcd::start().await {
-            Some(etcd) => etcd,
-            None => return,
+        if require_etcd() {
+            Etcd::start()
+        } else {
+            return;
         }
     };
 }
@@ -156,11 +156,48 @@ impl Runner {
     }
 }
 
+fn endpoints(etcd: &Etcd) -> Vec<Endpoint> {
+    Endpoint::parse_list(&etcd.endpoints()).expect("addresses")
+}
+
+/// An endpoint at which nobody listens, for as long as the port is reserved.
+fn endpoint_of(nobody: &Port) -> Vec<Endpoint> {
+    Endpoint::parse_list(&nobody.address()).expect("an address")
+}
+
+// The harness asks etcd by etcdctl, which would block this runtime, and with it the candidates.
+
+async fn client(etcd: &Etcd) -> Client {
+    let client = Client::connect([etcd.endpoint()], None).await;
+    client.expect("connect to etcd")
+}
+
+async fn get(etcd: &Etcd, key: &str) -> Option<KeyValue> {
+    let mut answer = client(etcd).await.get(key, None).await.expect("get");
+    answer.take_kvs().pop()
+}
+
+async fn put(etcd: &Etcd, key: &str, value: &str) {
+    let answer = client(etcd).await.put(key, value, None).await;
+    answer.expect("put");
+}
+
+async fn put_with_lease(etcd: &Etcd, key: &str, value: &str, lease: i64) {
+    let options = PutOptions::new().with_lease(lease);
+    let answer = client(etcd).await.put(key, value, Some(options)).await;
+    answer.expect("put");
+}
+
+async fn delete(etcd: &Etcd, key: &str) {
+    let answer = client(etcd).await.delete(key, None).await;
+    answer.expect("delete");
+}
+
 async fn nothing_is_left(etcd: &Etcd) {
     let options = etcd_client::GetOptions::new().with_prefix();
-    let left = etcd.client().await.get(KEY, Some(options)).await.unwrap();
+    let left = client(etcd).await.get(KEY, Some(options)).await.unwrap();
     assert!(left.kvs().is_empty(), "left behind: {:?}", left.kvs());
-    let leases = etcd.client().await.leases().await.unwrap();
+    let leases = client(etcd).await.leases().await.unwrap();
     assert!(
         leases.leases().is_empty(),
         "left behind: {:?}",
@@ -169,17 +206,17 @@ async fn nothing_is_left(etcd: &Etcd) {
 }
 
 async fn record(etcd: &Etcd) -> Option<(Record, i64)> {
-    let kv = etcd.get(RECORD).await?;
+    let kv = get(etcd, RECORD).await?;
     Some((Record::parse(kv.value())?, kv.mod_revision()))
 }
 
 #[tokio::test]
 async fn leadership_is_handed_over_in_order_and_nothing_is_left() {
     let etcd = etcd_or_skip!();
-    let mut first = Runner::start(config(etcd.endpoints(), "first", 30));
+    let mut first = Runner::start(config(endpoints(&etcd), "first", 30));
     let term = first.elected().await;
     assert_eq!(term.leader_key, format!("{KEY}/{}", first.lease()));
-    let kv = etcd.get(&term.leader_key).await.unwrap();
+    let kv = get(&etcd, &term.leader_key).await.unwrap();
     assert_eq!(
         (kv.value(), kv.create_revision(), kv.lease()),
         (&b"first"[..], term.token.0, term.lease.0)
@@ -188,7 +225,7 @@ async fn leadership_is_handed_over_in_order_and_nothing_is_left() {
     assert!(written.is_of(term.token, term.lease));
     assert_eq!(written.deadline, term.deadline);
 
-    let mut second = Runner::start(config(etcd.endpoints(), "second", 30));
+    let mut second = Runner::start(config(endpoints(&etcd), "second", 30));
     assert_eq!(
         second.waiting().await,
         Wait::Queue {
@@ -196,7 +233,7 @@ async fn leadership_is_handed_over_in_order_and_nothing_is_left() {
             ahead: 1
         }
     );
-    let mut third = Runner::start(config(etcd.endpoints(), "third", 30));
+    let mut third = Runner::start(config(endpoints(&etcd), "third", 30));
     assert_eq!(
         third.waiting().await,
         Wait::Queue {
@@ -219,7 +256,7 @@ async fn leadership_is_handed_over_in_order_and_nothing_is_left() {
 #[tokio::test]
 async fn a_term_is_renewed_and_its_deadline_moves_forward_only() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "a", 2));
+    let mut leader = Runner::start(config(endpoints(&etcd), "a", 2));
     let term = leader.elected().await;
     let mut last = term.deadline;
     for _ in 0..12 {
@@ -238,11 +275,11 @@ async fn a_term_is_renewed_and_its_deadline_moves_forward_only() {
 #[tokio::test]
 async fn one_that_leaves_the_middle_of_the_queue_is_not_waited_for() {
     let etcd = etcd_or_skip!();
-    let mut first = Runner::start(config(etcd.endpoints(), "first", 30));
+    let mut first = Runner::start(config(endpoints(&etcd), "first", 30));
     first.elected().await;
-    let mut second = Runner::start(config(etcd.endpoints(), "second", 30));
+    let mut second = Runner::start(config(endpoints(&etcd), "second", 30));
     second.waiting().await;
-    let mut third = Runner::start(config(etcd.endpoints(), "third", 30));
+    let mut third = Runner::start(config(endpoints(&etcd), "third", 30));
     third.waiting().await;
     second.send(Command::Leave);
     second.released().await;
@@ -262,9 +299,9 @@ async fn one_that_leaves_the_middle_of_the_queue_is_not_waited_for() {
 #[tokio::test]
 async fn after_an_end_one_may_campaign_again_at_the_tail() {
     let etcd = etcd_or_skip!();
-    let mut first = Runner::start(config(etcd.endpoints(), "first", 30));
+    let mut first = Runner::start(config(endpoints(&etcd), "first", 30));
     let term = first.elected().await;
-    let mut second = Runner::start(config(etcd.endpoints(), "second", 30));
+    let mut second = Runner::start(config(endpoints(&etcd), "second", 30));
     second.waiting().await;
     first.send(Command::End {
         campaign_again: true,
@@ -286,19 +323,15 @@ async fn after_an_end_one_may_campaign_again_at_the_tail() {
 
 /// Both by hand: the key, or the lease and the key with it.
 async fn a_loss_by_hand(etcd: &Etcd, revoke: bool) {
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 2));
+    let mut leader = Runner::start(config(endpoints(etcd), "leader", 2));
     let term = leader.elected().await;
-    let mut waiter = Runner::start(config(etcd.endpoints(), "waiter", 2));
+    let mut waiter = Runner::start(config(endpoints(etcd), "waiter", 2));
     waiter.waiting().await;
     if revoke {
-        etcd.client()
-            .await
-            .lease_revoke(term.lease.0)
-            .await
-            .unwrap();
+        client(etcd).await.lease_revoke(term.lease.0).await.unwrap();
         assert_eq!(leader.lost().await, Loss::LeaseLost);
     } else {
-        etcd.delete(&term.leader_key).await;
+        delete(etcd, &term.leader_key).await;
         assert_eq!(leader.lost().await, Loss::KeyLost);
     }
     let wait = waiter.waiting().await;
@@ -307,7 +340,7 @@ async fn a_loss_by_hand(etcd: &Etcd, revoke: bool) {
         "{wait:?}"
     );
     // The tree is not dead yet. For more than two TTLs the record is renewed and waited for.
-    let mut newcomer = Runner::start(config(etcd.endpoints(), "newcomer", 2));
+    let mut newcomer = Runner::start(config(endpoints(etcd), "newcomer", 2));
     let until = BootInstant::now() + Duration::from_secs(5);
     let (_, mut seen) = record(etcd).await.unwrap();
     let mut renewals = 0;
@@ -359,20 +392,19 @@ async fn a_lease_revoked_by_hand_ends_the_term_but_the_record_holds() {
 #[tokio::test]
 async fn a_key_overwritten_by_hand_is_lost_and_removed_in_the_end() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 5));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 5));
     let term = leader.elected().await;
-    let mut waiter = Runner::start(config(etcd.endpoints(), "waiter", 5));
+    let mut waiter = Runner::start(config(endpoints(&etcd), "waiter", 5));
     waiter.waiting().await;
     // Written anew with its lease kept: of no consequence.
-    etcd.put_with_lease(&term.leader_key, "changed", term.lease.0)
-        .await;
+    put_with_lease(&etcd, &term.leader_key, "changed", term.lease.0).await;
     leader.extended().await;
-    etcd.put(&term.leader_key, "by hand").await;
+    put(&etcd, &term.leader_key, "by hand").await;
     assert_eq!(leader.lost().await, Loss::KeyLost);
-    assert!(etcd.get(&term.leader_key).await.is_some());
+    assert!(get(&etcd, &term.leader_key).await.is_some());
     assert!(!waiter.has_told("Elected"));
     leader.end().await;
-    assert!(etcd.get(&term.leader_key).await.is_none());
+    assert!(get(&etcd, &term.leader_key).await.is_none());
     waiter.elected().await;
     waiter.end().await;
     nothing_is_left(&etcd).await;
@@ -382,17 +414,16 @@ async fn a_key_overwritten_by_hand_is_lost_and_removed_in_the_end() {
 async fn a_detached_key_without_an_owner_is_not_waited_for() {
     let etcd = etcd_or_skip!();
     // Its lease is gone, or never was.
-    etcd.put(&format!("{KEY}/1234abcd"), "nobody").await;
+    put(&etcd, &format!("{KEY}/1234abcd"), "nobody").await;
     // This one's lives.
-    let lease = etcd
-        .client()
+    let lease = client(&etcd)
         .await
         .lease_grant(600, None)
         .await
         .unwrap()
         .id();
-    etcd.put(&format!("{KEY}/{lease:x}"), "somebody").await;
-    let mut waiter = Runner::start(config(etcd.endpoints(), "waiter", 2));
+    put(&etcd, &format!("{KEY}/{lease:x}"), "somebody").await;
+    let mut waiter = Runner::start(config(endpoints(&etcd), "waiter", 2));
     assert_eq!(
         waiter.waiting().await,
         Wait::Queue {
@@ -400,7 +431,7 @@ async fn a_detached_key_without_an_owner_is_not_waited_for() {
             ahead: 1
         }
     );
-    etcd.client().await.lease_revoke(lease).await.unwrap();
+    client(&etcd).await.lease_revoke(lease).await.unwrap();
     // The key stays, but the next keepalive's look finds its lease gone.
     waiter.elected().await;
     waiter.end().await;
@@ -409,9 +440,9 @@ async fn a_detached_key_without_an_owner_is_not_waited_for() {
 #[tokio::test]
 async fn an_etcd_that_stands_still_extends_nothing_and_is_forgiven() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 30));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 30));
     let term = leader.elected().await;
-    etcd.signal(Signal::SIGSTOP);
+    etcd.stop();
     let mut failures = 0;
     let mut last = term.deadline;
     let stopped = BootInstant::now();
@@ -433,7 +464,7 @@ async fn an_etcd_that_stands_still_extends_nothing_and_is_forgiven() {
             })
             .await;
     }
-    etcd.signal(Signal::SIGCONT);
+    etcd.cont();
     assert!(leader.extended().await > last);
     leader.end().await;
     nothing_is_left(&etcd).await;
@@ -442,14 +473,14 @@ async fn an_etcd_that_stands_still_extends_nothing_and_is_forgiven() {
 #[tokio::test]
 async fn a_leader_that_vanishes_is_waited_out_to_its_recorded_deadline() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 2));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 2));
     let term = leader.elected().await;
-    let mut waiter = Runner::start(config(etcd.endpoints(), "waiter", 2));
+    let mut waiter = Runner::start(config(endpoints(&etcd), "waiter", 2));
     waiter.waiting().await;
     drop(leader.handle.commands);
     while leader.handle.events.recv().await.is_some() {}
     // The lease is gone at once, as a stalled etcd leader might have it, or by hand.
-    etcd.client()
+    client(&etcd)
         .await
         .lease_revoke(term.lease.0)
         .await
@@ -466,9 +497,9 @@ async fn a_record_of_another_host_is_waited_out_by_its_ttl() {
     let etcd = etcd_or_skip!();
     let foreign =
         r#"{"token":7,"lease":"1f","ttl":4000,"since":1,"boot":"another","ns":0,"d":5,"m":200}"#;
-    etcd.put(RECORD, foreign).await;
+    put(&etcd, RECORD, foreign).await;
     let begun = BootInstant::now();
-    let mut waiter = Runner::start(config(etcd.endpoints(), "waiter", 2));
+    let mut waiter = Runner::start(config(endpoints(&etcd), "waiter", 2));
     assert!(matches!(waiter.waiting().await, Wait::Record { holder: Some(t), .. } if t.0 == 7));
     waiter.elected().await;
     assert!(BootInstant::now().saturating_since(begun) >= Duration::from_secs(4));
@@ -479,19 +510,21 @@ async fn a_record_of_another_host_is_waited_out_by_its_ttl() {
 #[tokio::test]
 async fn an_orphan_is_released_by_its_lease_alone() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 60));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 60));
     leader.elected().await;
-    let mut middle = Runner::start(config(etcd.endpoints(), "middle", 60));
+    let mut middle = Runner::start(config(endpoints(&etcd), "middle", 60));
     middle.waiting().await;
-    let mut last = Runner::start(config(etcd.endpoints(), "last", 60));
+    let mut last = Runner::start(config(endpoints(&etcd), "last", 60));
     assert!(matches!(last.waiting().await, Wait::Queue { ahead: 2, .. }));
     // A dead endpoint before the living one.
-    let endpoints = Endpoint::parse_list(&format!("{},{}", free_address(), etcd.address)).unwrap();
+    let nobody = Port::reserve();
+    let list = format!("{},{}", nobody.address(), etcd.endpoint());
+    let both = Endpoint::parse_list(&list).unwrap();
     for orphan in [middle, leader] {
         let lease = orphan.lease();
         drop(orphan);
         let until = BootInstant::now() + Duration::from_secs(5);
-        release_orphan(&config(endpoints.clone(), "", 60), lease, until)
+        release_orphan(&config(both.clone(), "", 60), lease, until)
             .await
             .unwrap();
     }
@@ -500,7 +533,7 @@ async fn an_orphan_is_released_by_its_lease_alone() {
     last.end().await;
     nothing_is_left(&etcd).await;
     // Nobody is there: said in time.
-    let dead = config(Endpoint::parse_list(&free_address()).unwrap(), "", 60);
+    let dead = config(endpoint_of(&nobody), "", 60);
     let until = BootInstant::now() + Duration::from_millis(500);
     let error = release_orphan(&dead, LeaseId(5), until).await.unwrap_err();
     assert!(error.contains("Connection refused"), "{error}");
@@ -509,9 +542,9 @@ async fn an_orphan_is_released_by_its_lease_alone() {
 #[tokio::test]
 async fn foreign_keys_under_the_prefix_are_ignored_with_one_warning() {
     let etcd = etcd_or_skip!();
-    etcd.put(&format!("{KEY}/config"), "x").await;
-    etcd.put(&format!("{KEY}/1f/2e"), "x").await;
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 2));
+    put(&etcd, &format!("{KEY}/config"), "x").await;
+    put(&etcd, &format!("{KEY}/1f/2e"), "x").await;
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 2));
     leader.warning("is not a candidate's").await;
     leader.elected().await;
     leader.extended().await;
@@ -524,14 +557,14 @@ async fn foreign_keys_under_the_prefix_are_ignored_with_one_warning() {
             .count(),
         1
     );
-    assert!(etcd.get(&format!("{KEY}/config")).await.is_some());
+    assert!(get(&etcd, &format!("{KEY}/config")).await.is_some());
 }
 
 #[tokio::test]
 async fn a_record_that_cannot_be_understood_is_never_taken_over() {
     let etcd = etcd_or_skip!();
-    etcd.put(RECORD, "{\"version\":2}").await;
-    let mut waiter = Runner::start(config(etcd.endpoints(), "waiter", 2));
+    put(&etcd, RECORD, "{\"version\":2}").await;
+    let mut waiter = Runner::start(config(endpoints(&etcd), "waiter", 2));
     waiter.warning("etcdctl del /election/test.term").await;
     assert_eq!(
         waiter.waiting().await,
@@ -542,7 +575,7 @@ async fn a_record_that_cannot_be_understood_is_never_taken_over() {
     );
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!waiter.has_told("Elected"));
-    etcd.delete(RECORD).await;
+    delete(&etcd, RECORD).await;
     waiter.elected().await;
     waiter.end().await;
     nothing_is_left(&etcd).await;
@@ -551,9 +584,9 @@ async fn a_record_that_cannot_be_understood_is_never_taken_over() {
 #[tokio::test]
 async fn a_record_deleted_by_hand_is_written_anew_by_the_next_renewal() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 2));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 2));
     let term = leader.elected().await;
-    etcd.delete(RECORD).await;
+    delete(&etcd, RECORD).await;
     // One may have been on its way.
     leader.extended().await;
     leader.extended().await;
@@ -566,27 +599,30 @@ async fn a_record_deleted_by_hand_is_written_anew_by_the_next_renewal() {
 #[tokio::test]
 async fn a_record_of_somebody_else_ends_the_term_and_is_left_alone() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 2));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 2));
     leader.elected().await;
     let foreign =
         r#"{"token":7,"lease":"1f","ttl":4000,"since":1,"boot":"another","ns":0,"d":5,"m":200}"#;
-    etcd.put(RECORD, foreign).await;
+    put(&etcd, RECORD, foreign).await;
     assert_eq!(leader.lost().await, Loss::KeyLost);
     leader.end().await;
-    assert_eq!(etcd.get(RECORD).await.unwrap().value(), foreign.as_bytes());
+    assert_eq!(
+        get(&etcd, RECORD).await.unwrap().value(),
+        foreign.as_bytes()
+    );
 }
 
 #[tokio::test]
 async fn a_standby_whose_lease_dies_joins_again_at_the_tail() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 5));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 5));
     leader.elected().await;
-    let mut early = Runner::start(config(etcd.endpoints(), "early", 5));
+    let mut early = Runner::start(config(endpoints(&etcd), "early", 5));
     early.waiting().await;
-    let mut late = Runner::start(config(etcd.endpoints(), "late", 5));
+    let mut late = Runner::start(config(endpoints(&etcd), "late", 5));
     late.waiting().await;
     let first_lease = early.lease();
-    etcd.client()
+    client(&etcd)
         .await
         .lease_revoke(first_lease.0)
         .await
@@ -611,7 +647,13 @@ async fn a_standby_whose_lease_dies_joins_again_at_the_tail() {
 #[tokio::test]
 async fn an_endpoint_that_is_dead_is_passed_over() {
     let etcd = etcd_or_skip!();
-    let list = format!("{},{},{}", free_address(), etcd.address, free_address());
+    let (before, after) = (Port::reserve(), Port::reserve());
+    let list = format!(
+        "{},{},{}",
+        before.address(),
+        etcd.endpoint(),
+        after.address()
+    );
     let mut leader = Runner::start(config(Endpoint::parse_list(&list).unwrap(), "leader", 5));
     leader.elected().await;
     leader.extended().await;
@@ -621,11 +663,8 @@ async fn an_endpoint_that_is_dead_is_passed_over() {
 
 #[tokio::test]
 async fn leaving_while_nobody_answers_takes_no_time() {
-    let mut runner = Runner::start(config(
-        Endpoint::parse_list(&free_address()).unwrap(),
-        "a",
-        5,
-    ));
+    let nobody = Port::reserve();
+    let mut runner = Runner::start(config(endpoint_of(&nobody), "a", 5));
     let error = runner
         .until(|e| match e {
             Event::Unreachable {
@@ -653,11 +692,11 @@ async fn leaving_while_nobody_answers_takes_no_time() {
 #[tokio::test]
 async fn leaving_is_bounded_when_etcd_stands_still() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 5));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 5));
     leader.elected().await;
-    let mut waiter = Runner::start(config(etcd.endpoints(), "waiter", 5));
+    let mut waiter = Runner::start(config(endpoints(&etcd), "waiter", 5));
     waiter.waiting().await;
-    etcd.signal(Signal::SIGSTOP);
+    etcd.stop();
     let begun = BootInstant::now();
     waiter.send(Command::Leave);
     leader.send(Command::End {
@@ -671,17 +710,17 @@ async fn leaving_is_bounded_when_etcd_stands_still() {
         .until(|e| matches!(e, Event::ReleaseFailed(_)).then_some(()))
         .await;
     assert!(leader.next().await.is_none() && waiter.next().await.is_none());
-    etcd.signal(Signal::SIGCONT);
+    etcd.cont();
 }
 
 #[tokio::test]
 async fn an_etcd_that_asks_for_a_user_is_a_failure_at_once() {
     let etcd = etcd_or_skip!();
-    let mut client = etcd.client().await;
+    let mut client = client(&etcd).await;
     client.user_add("root", "secret", None).await.unwrap();
     client.user_grant_role("root", "root").await.unwrap();
     client.auth_enable().await.unwrap();
-    let mut runner = Runner::start(config(etcd.endpoints(), "a", 5));
+    let mut runner = Runner::start(config(endpoints(&etcd), "a", 5));
     let error = failed(&mut runner).await;
     assert!(
         matches!(&error, ElectionError::Refused(text) if text.contains("--endpoints")),
@@ -693,13 +732,13 @@ async fn an_etcd_that_asks_for_a_user_is_a_failure_at_once() {
 #[tokio::test]
 async fn an_election_that_an_ancestor_holds_is_refused() {
     let etcd = etcd_or_skip!();
-    let mut leader = Runner::start(config(etcd.endpoints(), "leader", 5));
+    let mut leader = Runner::start(config(endpoints(&etcd), "leader", 5));
     let term = leader.elected().await;
     let ancestor = Ancestor {
         leader_key: term.leader_key.clone(),
         token: term.token,
     };
-    let mut child = config(etcd.endpoints(), "child", 5);
+    let mut child = config(endpoints(&etcd), "child", 5);
     child.ancestor = Some(ancestor.clone());
     let mut runner = Runner::start(child.clone());
     let error = failed(&mut runner).await;
@@ -724,7 +763,8 @@ async fn a_name_that_does_not_exist_is_a_failure_at_once_unless_another_endpoint
             .contains("does not exist: check --endpoints"),
         "{error}"
     );
-    let one = Endpoint::parse_list(&format!("no..name:1,{}", free_address())).unwrap();
+    let nobody = Port::reserve();
+    let one = Endpoint::parse_list(&format!("no..name:1,{}", nobody.address())).unwrap();
     let mut runner = Runner::start(config(one, "a", 5));
     for _ in 0..3 {
         runner

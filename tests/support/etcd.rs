@@ -215,7 +215,7 @@ impl Drop for Etcd {
 impl Member {
     /// `127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.client.number())
+        self.client.address()
     }
 
     /// The peer port, for those who want to cut members off from each other.

@@ -49,6 +49,7 @@ pub use freezer::Freezer;
 pub use instants::{Instants, instant_of};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
+pub use ports::Port;
 pub use process::{children_of, is_alive, is_stopped};
 pub use proxy::Proxy;
 pub use running::Running;

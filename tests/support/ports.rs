@@ -48,6 +48,11 @@ impl Port {
     pub fn number(&self) -> u16 {
         self.number
     }
+
+    /// The endpoint `127.0.0.1:PORT`: of whom it is reserved for, or of nobody at all.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.number)
+    }
 }
 
 fn claim(number: u16) -> Option<UnixListener> {
