@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::candidate::Granted;
 use super::names::Names;
 use super::record::this_clock;
+use super::take_over::Observer;
 use super::{Config, ElectionError, Event, LeaseId, Token};
 use crate::clock::{BootInstant, ClockIdentity};
 use crate::etcd::{Backoff, Error, Kind, Pool};
@@ -78,6 +79,7 @@ pub(super) struct Campaign {
     pub clock: ClockIdentity,
     pub pool: Pool,
     pub held: Held,
+    pub observer: Observer,
     /// A lease that was granted, while its key may not stand yet.
     pub granted: Option<Granted>,
     pub on_lease: Box<dyn FnMut(LeaseId) + Send>,
@@ -105,6 +107,7 @@ impl Campaign {
     ) -> Self {
         Self {
             names: Names::new(&config.key),
+            observer: Observer::new(this_clock()),
             clock: this_clock(),
             pool: Pool::new(config.endpoints.clone()),
             config,

@@ -92,6 +92,11 @@ impl Look {
         }
     }
 
+    /// Whether the key of the candidacy that bears this token is there.
+    pub fn stands(&self, token: Token) -> bool {
+        self.queue.iter().any(|s| s.created == token.0)
+    }
+
     /// Those before us whose key is attached to nothing that would end it, and that therefore
     /// count only while the lease in their name lives.
     pub fn doubtful(&self, token: Token) -> Vec<LeaseId> {

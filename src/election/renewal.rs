@@ -39,6 +39,18 @@ pub(super) struct Tenure {
     pub record_gone: bool,
 }
 
+impl Tenure {
+    /// Takes note of the record as it was found after the loss. One that is absent was deleted by
+    /// hand, and will be made good; only another's shows that ours is out of force.
+    fn found(&mut self, found: &Found) {
+        match found.our_record(&self.candidate) {
+            Some(version) => self.version = version,
+            None if found.record.is_none() => self.version = Version::Absent,
+            None => self.record_gone = true,
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Renewal {
@@ -135,11 +147,7 @@ impl Campaign {
                     }
                 }
                 Written::No(found) => {
-                    if let Some(version) = found.our_record(&tenure.candidate) {
-                        tenure.version = version;
-                    } else {
-                        tenure.record_gone = true;
-                    }
+                    tenure.found(&found);
                     return Ok(Renewal::Lost(
                         self.kind_of_loss(&tenure.candidate, until).await,
                     ));
@@ -208,23 +216,27 @@ impl Campaign {
         if tenure.record_gone {
             return Ok(());
         }
-        let record = self.record(tenure, BootInstant::now()).to_json();
-        let txn = Txn::new()
-            .when([tenure.version.compare(&self.names.record)])
-            .and_then([TxnOp::put(self.names.record.as_str(), record, None)])
-            .or_else(reads(&tenure.candidate.key, &self.names.record));
-        let answer = self
-            .pool
-            .connect(until)
-            .await?
-            .txn("write the term record", txn, until)
-            .await?;
-        if answer.succeeded {
-            tenure.version = Version::At(answer.revision);
-        } else {
-            match Found::read(answer).our_record(&tenure.candidate) {
-                Some(version) => tenure.version = version,
-                None => tenure.record_gone = true,
+        // A record deleted by hand is written anew at once: nothing else in etcd says that the
+        // process tree may be alive.
+        for _ in 0..2 {
+            let record = self.record(tenure, BootInstant::now()).to_json();
+            let txn = Txn::new()
+                .when([tenure.version.compare(&self.names.record)])
+                .and_then([TxnOp::put(self.names.record.as_str(), record, None)])
+                .or_else(reads(&tenure.candidate.key, &self.names.record));
+            let answer = self
+                .pool
+                .connect(until)
+                .await?
+                .txn("write the term record", txn, until)
+                .await?;
+            if answer.succeeded {
+                tenure.version = Version::At(answer.revision);
+                break;
+            }
+            tenure.found(&Found::read(answer));
+            if tenure.record_gone {
+                break;
             }
         }
         Ok(())

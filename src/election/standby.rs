@@ -11,7 +11,6 @@ use super::candidate::Candidate;
 use super::queue::{Look, Place};
 use super::record::Record;
 use super::renewal::{Found, Renewal, Tenure, Version, Written};
-use super::take_over::Observer;
 use super::{ElectionError, Event, Wait};
 use crate::clock::BootInstant;
 use crate::etcd::{Change, Error, sleep_until};
@@ -41,7 +40,6 @@ enum Step {
 
 struct Standby {
     candidate: Candidate,
-    observer: Observer,
     /// Leases in the names of detached keys that are known to be gone.
     dead: HashSet<super::LeaseId>,
     told: Option<Wait>,
@@ -54,7 +52,6 @@ impl Campaign {
         let mut standby = Standby {
             next_keepalive: candidate.granted.confirmed + candidate.timeline().interval(),
             candidate,
-            observer: Observer::new(self.clock.clone()),
             dead: HashSet::new(),
             told: None,
         };
@@ -67,7 +64,12 @@ impl Campaign {
             }
             let looked = BootInstant::now();
             match self.step(&mut standby).await {
-                Ok(Step::Done(stood)) => return Ok(stood),
+                Ok(Step::Done(stood)) => {
+                    if matches!(stood, Stood::Begun(..)) {
+                        self.observer.forget();
+                    }
+                    return Ok(stood);
+                }
                 Ok(Step::LookAgain) => sleep_until(looked + BETWEEN_LOOKS).await,
                 Ok(Step::Watch(key, revision, until)) => {
                     match self.wait_for(&standby, &key, revision, until).await {
@@ -143,11 +145,15 @@ impl Campaign {
                 None,
             )));
         }
+        let token = standby.candidate.token;
         let first_seen = look.record.as_ref().map(|kv| {
-            standby
-                .observer
-                .saw(kv.mod_revision(), kv.value(), look.arrived)
+            self.observer
+                .saw(kv.mod_revision(), kv.value(), look.arrived, token)
         });
+        if look.record.is_none() {
+            self.observer
+                .saw_none(look.arrived, token, |t| look.stands(t));
+        }
         match look.place(
             standby.candidate.lease(),
             standby.candidate.token,
@@ -168,8 +174,27 @@ impl Campaign {
                 Some((kv, first)) if !Rule::Record.is_off() => {
                     self.next_in_line(standby, kv, first, &look).await
                 }
-                _ => self.begin(standby, Version::Absent).await,
+                _ => self.nobody_before(standby, &look).await,
             },
+        }
+    }
+
+    /// We are next, and no term is recorded; but one may have been until somebody deleted it.
+    async fn nobody_before(&mut self, standby: &mut Standby, look: &Look) -> Result<Step, Error> {
+        match self.observer.vanished() {
+            Some(gone) if !Rule::Record.is_off() && !Rule::TakeOverWait.is_off() => {
+                let wait = Wait::Record {
+                    holder: Some(gone.holder),
+                    until: Some(gone.until),
+                };
+                self.tell_wait(standby, wait);
+                Ok(Step::Watch(
+                    self.names.record.clone(),
+                    look.revision + 1,
+                    Some(gone.until),
+                ))
+            }
+            _ => self.begin(standby, Version::Absent).await,
         }
     }
 
@@ -184,7 +209,7 @@ impl Campaign {
         let record = Record::parse(kv.value());
         let free_at = record
             .as_ref()
-            .map(|r| standby.observer.free_at(r, first_seen));
+            .map(|r| self.observer.free_at(r, first_seen));
         if Rule::TakeOverWait.is_off() || free_at.is_some_and(|at| BootInstant::now() >= at) {
             return self.begin(standby, Version::At(kv.mod_revision())).await;
         }

@@ -5,15 +5,32 @@
 //! passed on our own clock since then, the holder's deadline and margin have passed on its clock
 //! too, as far as both tick at the same rate. On the very same clock the recorded deadline itself
 //! can be compared.
+//!
+//! The end of a term removes its record and its candidate key together and nothing else. A record
+//! that is gone in any other way (`etcdctl del --prefix KEY` removes every trace at once) was
+//! removed over a term that may still be running, so whoever saw it waits as long as if it had been
+//! renewed just before.
 
 use super::record::Record;
+use super::{LeaseId, Token};
 use crate::clock::{BootInstant, ClockIdentity};
 
-/// Remembers since when the record's present version has been seen.
+/// Remembers since when the record's present version has been seen, from one candidacy to the next.
 #[derive(Debug)]
 pub(super) struct Observer {
     clock: ClockIdentity,
     seen: Option<Seen>,
+    vanished: Option<Vanished>,
+}
+
+/// A record that was removed, but not by the end of its term as far as we can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Vanished {
+    /// Whose it was.
+    pub holder: Token,
+    lease: LeaseId,
+    /// From when on it no longer protects its holder.
+    pub until: BootInstant,
 }
 
 #[derive(Debug)]
@@ -22,38 +39,93 @@ struct Seen {
     /// Compared as well: a store restored from a snapshot may use a revision twice.
     value: Vec<u8>,
     first: BootInstant,
+    /// The candidacy of ours in which it was seen last.
+    candidacy: Token,
 }
 
 impl Observer {
     /// Judges records by `clock`.
     pub const fn new(clock: ClockIdentity) -> Self {
-        Self { clock, seen: None }
+        Self {
+            clock,
+            seen: None,
+            vanished: None,
+        }
     }
 
     /// Takes note of a look at the record, whose answer had `arrived` by then; yields when this
     /// version of it was first seen.
-    pub fn saw(&mut self, mod_revision: i64, value: &[u8], arrived: BootInstant) -> BootInstant {
-        match &self.seen {
+    pub fn saw(
+        &mut self,
+        mod_revision: i64,
+        value: &[u8],
+        arrived: BootInstant,
+        candidacy: Token,
+    ) -> BootInstant {
+        let first = match &self.seen {
             Some(s) if s.mod_revision == mod_revision && s.value == value => s.first,
-            _ => {
-                self.seen = Some(Seen {
-                    mod_revision,
-                    value: value.to_vec(),
-                    first: arrived,
-                });
-                arrived
-            }
+            _ => arrived,
+        };
+        self.seen = Some(Seen {
+            mod_revision,
+            value: value.to_vec(),
+            first,
+            candidacy,
+        });
+        // Its holder has written it anew, and will end its term in order.
+        if let Some(gone) = self.vanished
+            && Record::parse(value).is_some_and(|r| r.is_of(gone.holder, gone.lease))
+        {
+            self.vanished = None;
         }
+        first
+    }
+
+    /// Takes note of a look that found no record. `stands` tells whether the key of a candidacy was
+    /// found by the same look, ours being the one of `candidacy`.
+    pub fn saw_none(
+        &mut self,
+        arrived: BootInstant,
+        candidacy: Token,
+        stands: impl Fn(Token) -> bool,
+    ) {
+        let Some(seen) = self.seen.take() else {
+            return;
+        };
+        let Some(record) = Record::parse(&seen.value) else {
+            return;
+        };
+        // While our key stood, nothing but the end of the term removed record and key together.
+        let ended = seen.candidacy == candidacy && stands(candidacy) && !stands(record.token);
+        if !ended {
+            self.vanished = Some(Vanished {
+                holder: record.token,
+                lease: record.lease,
+                until: arrived + record.ttl,
+            });
+        }
+    }
+
+    /// The vanished record that still has to be respected.
+    pub fn vanished(&self) -> Option<Vanished> {
+        self.vanished.filter(|gone| BootInstant::now() < gone.until)
+    }
+
+    /// Forgets all records: a term of our own has begun.
+    pub fn forget(&mut self) {
+        self.seen = None;
+        self.vanished = None;
     }
 
     /// From when on a record that was first seen at `first` no longer protects its holder.
     pub fn free_at(&self, record: &Record, first: BootInstant) -> BootInstant {
         let waited_out = first + record.ttl;
-        if record.clock.shares_clock_with(&self.clock) {
+        let free = if record.clock.shares_clock_with(&self.clock) {
             waited_out.min(record.deadline.another_may_start(record.margin))
         } else {
             waited_out
-        }
+        };
+        self.vanished.map_or(free, |gone| free.max(gone.until))
     }
 }
 
@@ -96,11 +168,59 @@ mod tests {
     #[test]
     fn the_wait_begins_anew_with_every_version() {
         let mut observer = Observer::new(clock("here"));
-        assert_eq!(observer.saw(5, b"a", at(100)), at(100));
-        assert_eq!(observer.saw(5, b"a", at(900)), at(100));
-        assert_eq!(observer.saw(6, b"a", at(1000)), at(1000));
-        assert_eq!(observer.saw(6, b"b", at(1100)), at(1100));
-        assert_eq!(observer.saw(5, b"a", at(1200)), at(1200));
+        assert_eq!(observer.saw(5, b"a", at(100), Token(9)), at(100));
+        assert_eq!(observer.saw(5, b"a", at(900), Token(9)), at(100));
+        assert_eq!(observer.saw(6, b"a", at(1000), Token(9)), at(1000));
+        assert_eq!(observer.saw(6, b"b", at(1100), Token(9)), at(1100));
+        assert_eq!(observer.saw(5, b"a", at(1200), Token(9)), at(1200));
+    }
+
+    /// Sees the record of term 1 with a TTL of 10 s in the candidacy 9, then none.
+    fn observer_of_none(candidacy: i64, standing: &[i64]) -> Observer {
+        let mut observer = Observer::new(clock("here"));
+        let record = record("there", 10, at(0)).to_json();
+        observer.saw(5, record.as_bytes(), at(100), Token(9));
+        observer.saw_none(at(200), Token(candidacy), |t| standing.contains(&t.0));
+        observer
+    }
+
+    #[test]
+    fn a_record_that_went_with_its_key_alone_was_released() {
+        assert_eq!(observer_of_none(9, &[9]).vanished, None);
+    }
+
+    #[test]
+    fn a_record_that_vanished_otherwise_is_waited_out() {
+        let until = |observer: Observer| observer.vanished.map(|gone| gone.until);
+        let whole = Some(at(10_200));
+        assert_eq!(until(observer_of_none(9, &[])), whole, "with our key");
+        assert_eq!(
+            until(observer_of_none(9, &[1, 9])),
+            whole,
+            "without its key"
+        );
+        assert_eq!(
+            until(observer_of_none(12, &[12])),
+            whole,
+            "since we lost our place"
+        );
+    }
+
+    #[test]
+    fn a_vanished_record_also_delays_what_comes_after_it() {
+        let mut observer = observer_of_none(9, &[]);
+        let mut other = record("there", 2, at(0));
+        other.token = Token(20);
+        let json = other.to_json();
+        let first = observer.saw(7, json.as_bytes(), at(300), Token(12));
+        assert_eq!(observer.free_at(&other, first), at(10_200));
+        // Until its holder writes it anew, or we lead ourselves.
+        let again = record("there", 10, at(250)).to_json();
+        observer.saw(8, again.as_bytes(), at(400), Token(12));
+        assert_eq!(observer.vanished, None);
+        let mut observer = observer_of_none(9, &[]);
+        observer.forget();
+        assert_eq!(observer.vanished, None);
     }
 
     proptest! {
