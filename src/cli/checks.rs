@@ -9,12 +9,20 @@ use super::{Cgroup, OnLoss, Patience, SdReady};
 use crate::report::Format;
 use crate::timing::MAX_TTL;
 
+/// The longest key, in bytes; long enough for any path.
+const MAX_KEY: usize = 4096;
 /// The longest identity, in bytes: it is read by every candidate.
 const MAX_ID: usize = 1024;
 
 pub(super) fn key(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("the key is empty: name an election, such as /election/scheduler".to_owned());
+    }
+    if text.len() > MAX_KEY {
+        return Err(format!(
+            "the key is {} bytes long: use {MAX_KEY} bytes or less",
+            text.len()
+        ));
     }
     if text.chars().any(char::is_control) {
         return Err(format!(

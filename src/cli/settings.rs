@@ -41,6 +41,9 @@ fn default_id() -> String {
     format!("{}:{}", host.to_string_lossy(), std::process::id())
 }
 
+/// The longest list of endpoints, in bytes: it becomes a variable of the command.
+const MAX_ENDPOINTS: usize = 16 * 1024;
+
 pub(super) fn endpoints(
     env: &Environment,
     flag: Option<OsString>,
@@ -50,7 +53,17 @@ pub(super) fn endpoints(
         .or_else(|| env.of_etcdctl("ETCDCTL_ENDPOINTS"))
         .map_or_else(
             || Ok(DEFAULT_ENDPOINTS.to_owned()),
-            |given| given.parse(|list| check(list).map(|()| list.to_owned())),
+            |given| {
+                given.parse(|list| {
+                    if list.len() > MAX_ENDPOINTS {
+                        return Err(format!(
+                            "the list is {} bytes long: use {MAX_ENDPOINTS} bytes or less",
+                            list.len()
+                        ));
+                    }
+                    check(list).map(|()| list.to_owned())
+                })
+            },
         )
 }
 

@@ -93,7 +93,7 @@ pub(super) struct Campaign {
     events: UnboundedSender<Event>,
     backoff: Backoff,
     /// Whether the supervisor believes that etcd is away.
-    unreachable: bool,
+    pub unreachable: bool,
     failures: usize,
     unknown_names: usize,
     refusal: Reminder,

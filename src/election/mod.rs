@@ -137,6 +137,8 @@ pub enum Event {
     Elected(Term),
     /// A renewal is confirmed.
     Extended(Deadline),
+    /// After [`Event::Lost`]: the record still keeps other leaderruns waiting, until at least this instant.
+    Held(BootInstant),
     /// An attempt at a renewal failed; the deadline stands and the next attempt follows.
     RenewalFailed {
         /// The endpoint that was tried.

@@ -40,14 +40,20 @@ pub(super) struct Tenure {
 }
 
 impl Tenure {
-    /// Takes note of the record as it was found after the loss. One that is absent was deleted by
-    /// hand, and will be made good; only another's shows that ours is out of force.
-    fn found(&mut self, found: &Found) {
-        match found.our_record(&self.candidate) {
+    /// Takes note of the record as it was found. Returns whether it may be written anew as ours: also one
+    /// that was deleted by hand, or scribbled on, which nobody but us takes over. Only another's record
+    /// shows that ours is out of force.
+    fn found(&mut self, found: &Found) -> bool {
+        let version = match &found.record {
+            None => Some(Version::Absent),
+            Some(kv) if Record::parse(kv.value()).is_none() => Some(Version::At(kv.mod_revision())),
+            Some(_) => found.our_record(&self.candidate),
+        };
+        match version {
             Some(version) => self.version = version,
-            None if found.record.is_none() => self.version = Version::Absent,
             None => self.record_gone = true,
         }
+        version.is_some()
     }
 }
 
@@ -137,13 +143,8 @@ impl Campaign {
                     return Ok(judge(&pulse, &answer, sent, tenure.candidate.timeline()));
                 }
                 Written::No(found) if found.key_is_ours(&tenure.candidate) => {
-                    match found.our_record(&tenure.candidate) {
-                        Some(version) => tenure.version = version,
-                        None if found.record.is_none() => tenure.version = Version::Absent,
-                        None => {
-                            tenure.record_gone = true;
-                            return Ok(Renewal::Lost(Loss::KeyLost));
-                        }
+                    if !tenure.found(&found) {
+                        return Ok(Renewal::Lost(Loss::KeyLost));
                     }
                 }
                 Written::No(found) => {
@@ -202,24 +203,35 @@ impl Campaign {
     }
 
     /// After the loss, while the process tree may still live: keeps what can be kept, so that
-    /// other leaderruns go on waiting.
-    pub async fn hold_on(&mut self, tenure: &mut Tenure) -> Result<(), Error> {
+    /// other leaderruns go on waiting. Returns until when they do, as far as this attempt goes.
+    pub async fn hold_on(&mut self, tenure: &mut Tenure) -> Result<Option<BootInstant>, Error> {
         let until = BootInstant::now() + tenure.candidate.timeline().attempt();
+        let held = self.hold_record(tenure, until).await?;
         if tenure.lost == Some(Loss::KeyLost) {
             // A key that was only attached elsewhere stands for as long as the lease in its name.
+            let lease = tenure.candidate.lease().0;
             self.pool
                 .connect(until)
                 .await?
-                .keep_alive(tenure.candidate.lease().0, until)
+                .keep_alive(lease, until)
                 .await?;
         }
-        if tenure.record_gone {
-            return Ok(());
-        }
+        Ok(held)
+    }
+
+    async fn hold_record(
+        &mut self,
+        tenure: &mut Tenure,
+        until: BootInstant,
+    ) -> Result<Option<BootInstant>, Error> {
         // A record deleted by hand is written anew at once: nothing else in etcd says that the
         // process tree may be alive.
         for _ in 0..2 {
-            let record = self.record(tenure, BootInstant::now()).to_json();
+            if tenure.record_gone {
+                break;
+            }
+            let sent = BootInstant::now();
+            let record = self.record(tenure, sent).to_json();
             let txn = Txn::new()
                 .when([tenure.version.compare(&self.names.record)])
                 .and_then([TxnOp::put(self.names.record.as_str(), record, None)])
@@ -232,14 +244,11 @@ impl Campaign {
                 .await?;
             if answer.succeeded {
                 tenure.version = Version::At(answer.revision);
-                break;
+                return Ok(Some(sent + tenure.candidate.timeline().ttl()));
             }
             tenure.found(&Found::read(answer));
-            if tenure.record_gone {
-                break;
-            }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn record(&self, tenure: &Tenure, sent: BootInstant) -> Record {

@@ -46,11 +46,11 @@ impl Campaign {
                     }
                 }
                 Ok(Renewal::Unconfirmed(error)) => {
-                    self.renewal_failed(error);
+                    self.renewal_failed(&tenure, error);
                     started + BETWEEN_ATTEMPTS.max(timeline.attempt() / 8)
                 }
                 Ok(Renewal::Lost(_)) if Rule::KeyWatch.is_off() => {
-                    self.renewal_failed("the key is lost".into());
+                    self.renewal_failed(&tenure, "the key is lost".into());
                     started + timeline.interval()
                 }
                 Ok(Renewal::Lost(loss)) => {
@@ -63,7 +63,7 @@ impl Campaign {
                 }
                 Err(error) => {
                     failed_in_a_row += 1;
-                    self.renewal_failed(error.brief());
+                    self.renewal_failed(&tenure, error.brief());
                     self.pool.failed();
                     // The other endpoints are tried without delay; a whole round that failed
                     // takes its time.
@@ -152,21 +152,32 @@ impl Campaign {
             let started = BootInstant::now();
             let timeline = *tenure.candidate.timeline();
             let mut next = started + timeline.interval();
-            if !Rule::HoldWhileAlive.is_off()
-                && let Err(error) = self.hold_on(&mut tenure).await
-            {
-                self.renewal_failed(error.brief());
-                self.pool.failed();
-                next = started + timeline.attempt();
+            if !Rule::HoldWhileAlive.is_off() {
+                match self.hold_on(&mut tenure).await {
+                    Ok(Some(until)) => self.tell(Event::Held(until)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        self.renewal_failed(&tenure, error.brief());
+                        self.pool.failed();
+                        next = started + timeline.attempt();
+                    }
+                }
             }
             sleep_until(next).await;
         }
     }
 
-    fn renewal_failed(&self, error: String) {
-        self.tell(Event::RenewalFailed {
-            endpoint: self.pool.endpoint().to_string(),
-            error,
-        });
+    fn renewal_failed(&mut self, tenure: &Tenure, error: String) {
+        let endpoint = self.pool.endpoint().to_string();
+        // To the supervisor, a term that is not announced is still a wait.
+        if tenure.announced {
+            self.tell(Event::RenewalFailed { endpoint, error });
+        } else {
+            self.unreachable = true;
+            self.tell(Event::Unreachable {
+                answered_before: true,
+                error: format!("{endpoint}: {error}"),
+            });
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::clock::BootInstant;
 
 const PROCESSES: &str = "cgroup.procs";
 const KILL: &str = "cgroup.kill";
+const NAME: &str = "leaderrun-";
 
 /// A cgroup that holds the command and nothing else.
 #[derive(Clone, Debug)]
@@ -33,8 +34,9 @@ impl Leaf {
         // Moving a process takes the right to write to where it comes from, too.
         OpenOptions::new().write(true).open(own.join(PROCESSES))?;
         // The instant tells apart two processes that had the same id in turn.
+        remove_stale(&own);
         let name = format!(
-            "leaderrun-{}-{:x}",
+            "{NAME}{}-{:x}",
             getpid(),
             BootInstant::now().since_boot().as_nanos()
         );
@@ -62,6 +64,22 @@ impl Leaf {
     /// Removes the empty leaf, with whatever cgroups the command has made below it.
     pub fn remove(&self) {
         remove_below(&self.0);
+    }
+}
+
+/// Removes the empty leaves of leaderruns that were killed with their guardians.
+fn remove_stale(own: &Path) {
+    for entry in fs::read_dir(own).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|n| n.strip_prefix(NAME)?.split('-').next()?.parse::<i32>().ok());
+        // An orphaned guardian works under another id, but then its leaf is not empty, or about to go.
+        if let Some(pid) = pid
+            && !Path::new(&format!("/proc/{pid}")).exists()
+        {
+            let _ = fs::remove_dir(entry.path());
+        }
     }
 }
 

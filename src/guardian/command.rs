@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{Pid, getpid, pipe2, setpgid};
 
 use crate::guardian::cgroup::Leaf;
-use crate::guardian::message::{Placement, Start};
+use crate::guardian::message::{Placement, Start, Step, decode, encode};
 use crate::rules::Rule;
 use crate::sys::{self, Dispositions, Fork, Terminal};
 
@@ -36,7 +36,7 @@ pub struct Spec {
 pub struct Forked {
     /// Its process id, which is its process group's as well.
     pub pid: Pid,
-    /// Closed by the exec; if that fails, it yields the errno first.
+    /// Closed by the exec; if that fails, it yields what failed first.
     pub exec_result: File,
 }
 
@@ -80,7 +80,7 @@ pub fn start(spec: &Spec, order: &Start, streams: &[OwnedFd]) -> io::Result<Fork
             })
         }
         Fork::Child => {
-            let error = become_command(
+            let (step, error) = become_command(
                 guardian,
                 spec,
                 order.placement,
@@ -89,8 +89,8 @@ pub fn start(spec: &Spec, order: &Start, streams: &[OwnedFd]) -> io::Result<Fork
                 &environment,
             );
             let errno = error.raw_os_error().unwrap_or(nix::libc::EINVAL);
-            let _ = File::from(writer).write_all(&errno.to_ne_bytes());
-            std::process::exit(127);
+            let _ = File::from(writer).write_all(&encode(&(step, errno)));
+            sys::exit_at_once(127);
         }
     }
 }
@@ -111,7 +111,7 @@ fn become_command(
     streams: [BorrowedFd<'_>; 3],
     argv: &[CString],
     environment: &[CString],
-) -> io::Error {
+) -> (Step, io::Error) {
     let prepare = || -> io::Result<()> {
         if !Rule::ParentDeathSignal.is_off() {
             sys::die_with_parent(guardian)?;
@@ -139,9 +139,9 @@ fn become_command(
         Ok(())
     };
     match prepare() {
-        Err(e) => e,
+        Err(e) => (Step::Prepare, e),
         Ok(()) => match sys::exec(argv, environment) {
-            Err(errno) => errno.into(),
+            Err(errno) => (Step::Exec, errno.into()),
             Ok(never) => match never {},
         },
     }
@@ -179,12 +179,12 @@ fn c_string(argument: OsString) -> io::Result<CString> {
 }
 
 impl Forked {
-    /// What became of the exec, once [`Self::exec_result`] is readable: the errno of its failure, or
+    /// What became of the exec, once [`Self::exec_result`] is readable: what failed and its errno, or
     /// nothing if it succeeded (or the process was killed before).
-    pub fn exec_errno(mut self) -> Option<i32> {
-        let mut bytes = [0; 4];
-        self.exec_result.read_exact(&mut bytes).ok()?;
-        Some(i32::from_ne_bytes(bytes))
+    pub fn failure(mut self) -> Option<(Step, i32)> {
+        let mut bytes = Vec::new();
+        self.exec_result.read_to_end(&mut bytes).ok()?;
+        decode(&bytes)
     }
 }
 

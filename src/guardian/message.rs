@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::BootInstant;
 use crate::election::LeaseId;
-use crate::sys::{End, SignalNumber};
+use crate::sys::{End, Process, SignalNumber};
 use crate::timing::Deadline;
 
 /// Why leadership is over, and the command has to stop.
@@ -100,8 +100,8 @@ pub enum FromGuardian {
     NotStarted {
         /// Why, as errno(3).
         errno: i32,
-        /// Whether it was the exec that failed, as opposed to the fork before it.
-        at_exec: bool,
+        /// What failed.
+        step: Step,
     },
     /// The stop instant had passed already when the order to start arrived.
     Refused,
@@ -131,15 +131,38 @@ pub enum FromGuardian {
     },
 }
 
+/// A step on the way from the order to start to a running command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// There is no process.
+    Fork,
+    /// Its process group, its cgroup, its streams.
+    Prepare,
+    /// The program itself.
+    Exec,
+}
+
 /// Processes that survive SIGKILL, for a message that a person can act on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stuck {
-    /// How many there are.
+    /// How many there are; zero if /proc does not show them.
     pub count: usize,
     /// Whether some may not be signalled by us at all (another user's, as of a setuid program).
     pub not_permitted: bool,
     /// The first few, as `pid (name, state)`.
     pub examples: Vec<String>,
+}
+
+impl Stuck {
+    /// For these processes, of which `not_permitted` tells whether some may not be signalled.
+    pub fn new(alive: &[Process], not_permitted: bool) -> Self {
+        let one = |p: &Process| format!("{} ({}, {})", p.pid, p.name, p.state);
+        Self {
+            count: alive.len(),
+            not_permitted,
+            examples: alive.iter().take(5).map(one).collect(),
+        }
+    }
 }
 
 /// The bytes of a message.

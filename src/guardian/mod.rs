@@ -76,6 +76,7 @@ fn live(
     if !Rule::OwnGroup.is_off() {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     }
+    sys::block_faults_too();
     sys::adopt_orphans()?;
     sys::set_name(c"lr-guardian");
     sys::set_title(title);

@@ -18,7 +18,7 @@ use crate::election::LeaseId;
 use crate::guardian::command::{self, Forked, Spec};
 use crate::guardian::fence::{Due, Fence, Stage};
 use crate::guardian::link::{Incoming, Link};
-use crate::guardian::message::{FromGuardian, Placement, Reason, Start, ToGuardian};
+use crate::guardian::message::{FromGuardian, Placement, Reason, Start, Step, ToGuardian};
 use crate::guardian::sweep::{Sweep, signal_tree};
 use crate::rules::Rule;
 use crate::sys::{self, Child, End, NoChildren, SeqPacket, SignalFd, SignalNumber};
@@ -211,7 +211,7 @@ impl Guardian {
             }
             Err(e) => self.link.say(FromGuardian::NotStarted {
                 errno: e.raw_os_error().unwrap_or(nix::libc::EINVAL),
-                at_exec: false,
+                step: Step::Fork,
             }),
         }
     }
@@ -326,12 +326,9 @@ impl Guardian {
 /// What to say of an exec whose result is there.
 fn exec_result(forked: Forked) -> FromGuardian {
     let pid = forked.pid.as_raw();
-    match forked.exec_errno() {
+    match forked.failure() {
         None => FromGuardian::Started { pid },
-        Some(errno) => FromGuardian::NotStarted {
-            errno,
-            at_exec: true,
-        },
+        Some((step, errno)) => FromGuardian::NotStarted { errno, step },
     }
 }
 

@@ -27,20 +27,23 @@ pub fn signal_tree(leader: Option<Pid>, signal: SignalNumber) {
 }
 
 fn send(leader: Option<Pid>, others: &[Process], signal: SignalNumber) -> Vec<Errno> {
-    let mut failures = Vec::new();
-    let mut note =
-        |result: Result<(), Errno>| failures.extend(result.err().filter(|e| *e != Errno::ESRCH));
+    // The leader's death may be what the others wait for, so they come first.
+    let mut results: Vec<_> = others
+        .iter()
+        .map(|process| sys::kill_verified(process, signal))
+        .collect();
     if let Some(leader) = leader {
-        match sys::kill_group(leader, signal) {
+        results.push(match sys::kill_group(leader, signal) {
             // It has moved to another group of its session, and is the only one we know there.
-            Err(Errno::ESRCH) => note(sys::kill(leader, signal)),
-            result => note(result),
-        }
+            Err(Errno::ESRCH) => sys::kill(leader, signal),
+            result => result,
+        });
     }
-    for process in others {
-        note(sys::kill_verified(process, signal));
-    }
-    failures
+    results
+        .into_iter()
+        .filter_map(Result::err)
+        .filter(|e| *e != Errno::ESRCH)
+        .collect()
 }
 
 fn descendants(leader: Option<Pid>) -> Vec<Process> {
@@ -122,17 +125,8 @@ impl Sweep {
             return None;
         }
         self.complain_at = now + REMINDER;
+        // The list may be empty: /proc may hide what waitid(2) knows to be there.
         let alive = sys::descendants_of(getpid()).unwrap_or_default();
-        (!alive.is_empty()).then(|| Stuck {
-            count: alive.len(),
-            not_permitted: failures.contains(&Errno::EPERM),
-            examples: describe(&alive),
-        })
+        Some(Stuck::new(&alive, failures.contains(&Errno::EPERM)))
     }
-}
-
-/// The first few of `processes`, for a person.
-pub fn describe(processes: &[Process]) -> Vec<String> {
-    let one = |p: &Process| format!("{} ({}, {})", p.pid, p.name, p.state);
-    processes.iter().take(5).map(one).collect()
 }

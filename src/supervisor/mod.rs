@@ -51,6 +51,8 @@ struct Supervisor {
     /// The last renewal failure that was logged, and when.
     last_failure: Option<(String, Instant)>,
     job: Job,
+    /// Whether somebody asked leaderrun to end.
+    asked_to_end: bool,
     systemd: Systemd,
     /// What has been learnt while standing for election, for the verdict if time runs out.
     campaign: Campaign,
@@ -114,8 +116,8 @@ impl Supervisor {
     /// so what depends on the lease is looked at once a second.
     fn alarm(&self) -> Option<Instant> {
         match &self.state {
-            State::Standby => self.campaign.give_up_at,
-            State::Elected(_) | State::Done(_) => None,
+            State::Standby | State::Elected(_) => self.campaign.give_up_at,
+            State::Done(_) => None,
             State::Running(run) => {
                 let left = run.unproven_at().saturating_since(BootInstant::now());
                 Some(Instant::now() + left.clamp(Duration::from_millis(1), Duration::from_secs(1)))

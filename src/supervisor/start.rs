@@ -1,18 +1,18 @@
 //! From a checked command line to three processes, and from their end to an exit status.
 
-use std::collections::HashSet;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use nix::unistd::{Pid, getpid};
+use anyhow::{Context, Result, anyhow};
+use nix::unistd::getpid;
 
 use crate::cli::{Cgroup, OnLoss, RunOptions};
 use crate::election::{self, Config};
 use crate::etcd::Endpoint;
 use crate::exit_status::ExitStatus;
 use crate::guardian::cgroup::Leaf;
+use crate::guardian::watch::Ward;
 use crate::guardian::{self, Side, Spec, Watch};
 use crate::lookup;
 use crate::report::{Log, LogEvent, Systemd, TroubleReporter};
@@ -20,7 +20,7 @@ use crate::supervisor::job::Job;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::state::State;
 use crate::supervisor::{Campaign, Supervisor, environment, orphan};
-use crate::sys::{self, Dispositions, SeqPacket};
+use crate::sys::{self, Dispositions};
 
 /// How long the last lines of the log may wait for their reader.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -53,12 +53,10 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         ancestor: environment::nearest_ancestor(&options.key),
     };
     sys::block_all_signals();
+    sys::check_proc().map_err(|e| anyhow!("{e}; the command's descendants are found there"))?;
     // `helper & exec leaderrun` leaves us children that are none of the command's.
-    let spared: HashSet<Pid> = sys::children_of(getpid())
-        .context("cannot read /proc, which is needed to find the command's descendants")?
-        .into_iter()
-        .map(|p| p.pid)
-        .collect();
+    let children = sys::children_of(getpid()).context("cannot read /proc")?;
+    let spared = children.into_iter().map(|p| p.pid).collect();
     let leaf = match options.cgroup {
         Cgroup::Off => None,
         Cgroup::Auto => Leaf::create().ok(),
@@ -79,18 +77,17 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
     );
     let forked = guardian::fork(spec, options.stop_signal.into(), &title);
     let result = match forked.context("cannot start the guardian") {
-        Ok(Side::Guardian(farewell)) => Ok(orphan::end(&options, &config, farewell)),
+        Ok(Side::Guardian(farewell)) => {
+            Ok(Ended::Guardian(orphan::end(&options, &config, farewell)))
+        }
         Ok(Side::Supervisor { guardian, socket }) => {
-            let leaf = leaf.clone();
-            supervise(
-                options,
-                config,
-                dispositions,
+            let ward = Ward {
                 guardian,
                 socket,
                 spared,
-                leaf,
-            )
+                leaf: leaf.clone(),
+            };
+            supervise(options, config, dispositions, ward).map(Ended::Supervisor)
         }
         Err(error) => Err(error),
     };
@@ -98,22 +95,30 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
     if let Some(leaf) = leaf {
         leaf.remove();
     }
-    result
+    Ok(match result? {
+        Ended::Guardian(code) => code,
+        Ended::Supervisor(ExitStatus::Signalled(signal)) => {
+            sys::die_by_signal(sys::SignalNumber(signal)).into()
+        }
+        Ended::Supervisor(status) => status.into(),
+    })
+}
+
+/// Which of the two processes has come to its end.
+enum Ended {
+    Guardian(ExitCode),
+    Supervisor(ExitStatus),
 }
 
 fn supervise(
     options: RunOptions,
     config: Config,
     dispositions: Dispositions,
-    guardian: Pid,
-    socket: SeqPacket,
-    spared: HashSet<Pid>,
-    leaf: Option<Leaf>,
-) -> Result<ExitCode> {
+    ward: Ward,
+) -> Result<ExitStatus> {
     // The guardian of a supervisor that fails here sees the socket close, and ends.
     let log = Log::start(&options.log)?;
-    let watch =
-        Watch::begin(guardian, socket, spared, leaf).context("cannot watch the guardian")?;
+    let watch = Watch::begin(ward).context("cannot watch the guardian")?;
     let runtime = runtime().context("cannot start the runtime")?;
     let status = runtime.block_on(async {
         let signals = Signals::new().context("cannot take signals")?;
@@ -130,6 +135,7 @@ fn supervise(
             trouble: TroubleReporter::new(),
             last_failure: None,
             job: Job::new(),
+            asked_to_end: false,
             systemd: Systemd::from_environment(),
         };
         let status = supervisor.live(signals).await;
@@ -143,10 +149,7 @@ fn supervise(
     runtime.shutdown_background();
     log.event(LogEvent::Exiting { status });
     log.flush(LAST_WORDS);
-    Ok(match status {
-        ExitStatus::Signalled(signal) => sys::die_by_signal(sys::SignalNumber(signal)).into(),
-        other => other.into(),
-    })
+    Ok(status)
 }
 
 /// One thread for all: there is little to do, and the fence does not depend on it.

@@ -60,6 +60,8 @@ pub struct Run {
     pub term: Term,
     /// The latest deadline that was earned.
     pub deadline: Deadline,
+    /// Until when the record keeps others waiting, where it alone is held.
+    pub held: Option<BootInstant>,
     /// What came first: it gives the exit status.
     pub cause: Option<Cause>,
     /// How the main process of the command ended, once it has.
@@ -68,8 +70,6 @@ pub struct Run {
     pub lost: bool,
     /// Whether the guardian is dead.
     pub guardian_lost: bool,
-    /// Whether somebody asked leaderrun to stop.
-    pub stop_planned: bool,
     /// When the command was ordered to start.
     pub began: Instant,
     /// Since when the tree looks as if it could not be proven dead.
@@ -93,11 +93,11 @@ impl Run {
         Self {
             term,
             deadline,
+            held: None,
             cause: None,
             end: None,
             lost: false,
             guardian_lost: false,
-            stop_planned: false,
             began: Instant::now(),
             suspected: None,
         }
@@ -115,7 +115,9 @@ impl Run {
 
     /// When the tree, if it is not empty by then, is given up as not proven dead.
     pub fn unproven_at(&self) -> BootInstant {
-        self.another_may_start() + UNPROVEN
+        self.held.map_or(self.another_may_start(), |held| {
+            held.max(self.another_may_start())
+        }) + UNPROVEN
     }
 
     /// The status to exit with, now that the tree is empty.

@@ -45,16 +45,23 @@ pub fn exited(end: End) -> LogEvent {
 
 /// SIGKILL did not help.
 pub fn stuck(stuck: &Stuck) -> LogEvent {
+    let who = match stuck.count {
+        0 => "processes of the command that /proc does not show".to_owned(),
+        n => format!("{n} of the command's processes"),
+    };
     let why = if stuck.not_permitted {
         "we are not permitted to kill some of them: they run as another user"
     } else {
-        "they are in the kernel, or frozen"
+        "they are in the kernel, frozen, or hidden"
     };
+    let list = stuck.examples.join(", ");
     LogEvent::error(format!(
-        "{} of the command's processes survive SIGKILL ({why}): {}; trying again, and holding the \
-         leadership as long as etcd lets us",
-        stuck.count,
-        stuck.examples.join(", ")
+        "{who} survive SIGKILL ({why}): trying again, and holding the leadership as long as etcd lets us{}",
+        if list.is_empty() {
+            list
+        } else {
+            format!("; {list}")
+        }
     ))
 }
 

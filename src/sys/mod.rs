@@ -14,17 +14,21 @@ mod wait;
 
 pub use ancestors::environments_above;
 pub use process::{
-    Fork, adopt_orphans, deny_new_privileges, die_by_signal, die_with_parent, exec, fork,
-    lock_memory, point_standard_streams_at_null, say_last_words, set_name, set_standard_streams,
-    set_title, standard_streams, stop_by_signal, volunteer_for_oom,
+    Fork, adopt_orphans, deny_new_privileges, die_by_signal, die_with_parent, exec, exit_at_once,
+    fork, lock_memory, point_standard_streams_at_null, say_last_words, set_name,
+    set_standard_streams, set_title, standard_streams, stop_by_signal, volunteer_for_oom,
 };
 pub use signals::{
-    Dispositions, KILL, SignalFd, SignalInfo, SignalNumber, block_all_signals,
+    Dispositions, KILL, SignalFd, SignalInfo, SignalNumber, block_all_signals, block_faults_too,
     restore_child_signals,
 };
 pub use socket::{MAX_MESSAGE, Received, SeqPacket};
 pub use terminal::{Terminal, group_is_orphaned, is_part_of_a_pipeline};
 pub use tree::{
-    Process, children_of, descendants_of, group_exists, is_stopped, kill, kill_group, kill_verified,
+    Process, check_proc, children_of, descendants_of, group_exists, is_stopped, kill, kill_group,
+    kill_verified,
 };
-pub use wait::{Child, End, NoChildren, StopOrExit, next_change, poll_child, reap_all_but};
+pub use wait::{
+    Child, End, NoChildren, StopOrExit, has_children, is_running, next_change, poll_child,
+    reap_all_but,
+};

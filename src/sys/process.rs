@@ -69,6 +69,12 @@ pub fn set_name(name: &CStr) {
     let _ = prctl::set_name(name);
 }
 
+/// Ends this process without running what is registered for its exit: that is the parent's business.
+pub fn exit_at_once(status: i32) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
 /// Replaces this process by `argv`, looked up in PATH as the shell does.
 pub fn exec(argv: &[CString], environment: &[CString]) -> Result<Infallible, Errno> {
     nix::unistd::execvpe(&argv[0], argv, environment)
@@ -139,10 +145,11 @@ pub fn volunteer_for_oom(more: i32) {
 /// Keeps this process's memory from being paged out, as far as its limit (`RLIMIT_MEMLOCK`) allows.
 /// Not inherited by children.
 pub fn lock_memory() {
+    // Not what is mapped in future (MCL_FUTURE): that would make allocations fail at the limit.
     // SAFETY: it changes no memory, only whether it may be paged out. MCL_ONFAULT locks what is used
-    // instead of all that is mapped, which keeps within the usual limit.
+    // instead of faulting in all that is mapped.
     unsafe {
-        libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT);
+        libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT);
     }
 }
 

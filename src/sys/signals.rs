@@ -37,8 +37,8 @@ impl fmt::Display for SignalNumber {
     }
 }
 
-/// Signals that a program raises against itself by a fault. They keep their default action:
-/// blocking them would turn a crash into undefined behaviour.
+/// Signals that a program raises against itself by a fault. In the supervisor they keep their default action:
+/// whoever sends one wants to see a crash.
 const FAULTS: [i32; 7] = [
     libc::SIGSEGV,
     libc::SIGBUS,
@@ -81,6 +81,15 @@ fn set_mask(set: &libc::sigset_t) {
 /// Blocks every signal that can be blocked, but for faults, in this thread and those it starts.
 pub fn block_all_signals() {
     set_mask(&all_but_faults());
+}
+
+/// Blocks faults as well, for a process that nothing from outside is to end but SIGKILL: those that a
+/// program raises itself get through all the same (signal(7), "forced" signals in the kernel).
+pub fn block_faults_too() {
+    let mut set = empty_set();
+    // SAFETY: `set` is an initialised sigset_t.
+    unsafe { libc::sigfillset(&raw mut set) };
+    set_mask(&set);
 }
 
 /// Whether SIGPIPE was ignored before Rust's runtime, which always ignores it, began.

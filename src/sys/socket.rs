@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 
 /// The longest message, in bytes.
-pub const MAX_MESSAGE: usize = 64 * 1024;
+pub const MAX_MESSAGE: usize = 128 * 1024;
 
 /// One end of a pair, non-blocking and close-on-exec.
 #[derive(Debug)]

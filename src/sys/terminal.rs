@@ -75,5 +75,5 @@ pub fn is_part_of_a_pipeline() -> bool {
         || all_processes()
             .unwrap_or_default()
             .iter()
-            .any(|p| p.group == group && p.pid != getpid() && p.state != 'Z')
+            .any(|p| p.group == group && p.pid != getpid() && !p.is_dead())
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 
 use super::SignalNumber;
 
@@ -20,10 +20,14 @@ pub struct Process {
     pub parent: Pid,
     /// Its process group.
     pub group: Pid,
-    /// Its state: R, S, D, T, Z and so on.
+    /// The state of its first thread: R, S, D, T, Z and so on.
     pub state: char,
     /// Its name, at most 15 bytes.
     pub name: String,
+    /// How many threads live.
+    threads: u64,
+    /// When it started, in clock ticks since boot: with the id, its identity.
+    started: u64,
 }
 
 impl Process {
@@ -34,16 +38,25 @@ impl Process {
         let close = stat.iter().rposition(|&b| b == b')')?;
         let name = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
         let rest = std::str::from_utf8(stat.get(close + 2..)?).ok()?;
-        let mut fields = rest.split(' ');
-        let state = fields.next()?.chars().next()?;
-        let mut number = || fields.next()?.parse().ok().map(Pid::from_raw);
+        // Fields are numbered from one in the manual page; the name is the second.
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let pid_in = |number| field(number)?.parse().ok().map(Pid::from_raw);
         Some(Self {
             pid: Pid::from_raw(pid),
-            parent: number()?,
-            group: number()?,
-            state,
+            state: field(3)?.chars().next()?,
+            parent: pid_in(4)?,
+            group: pid_in(5)?,
+            threads: field(20)?.parse().ok()?,
+            started: field(22)?.parse().ok()?,
             name,
         })
+    }
+
+    /// Whether nothing of it runs any more. A first thread that has ended is shown as a zombie while
+    /// others go on (`pthread_exit(3)`).
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }
 }
 
@@ -66,7 +79,7 @@ pub fn children_of(parent: Pid) -> io::Result<Vec<Process>> {
     Ok(all)
 }
 
-/// Every descendant of `root` at about this instant, parents before children, zombies left out.
+/// Every descendant of `root` at about this instant, parents before children, dead ones left out.
 pub fn descendants_of(root: Pid) -> io::Result<Vec<Process>> {
     let mut by_parent: HashMap<Pid, Vec<Process>> = HashMap::new();
     for process in all_processes()? {
@@ -77,12 +90,27 @@ pub fn descendants_of(root: Pid) -> io::Result<Vec<Process>> {
     while let Some(parent) = parents.pop() {
         for child in by_parent.remove(&parent).unwrap_or_default() {
             parents.push(child.pid);
-            if child.state != 'Z' {
+            if !child.is_dead() {
                 found.push(child);
             }
         }
     }
     Ok(found)
+}
+
+/// Whether /proc speaks of the processes that this one can see: it may be missing, belong to another pid
+/// namespace, or hide what is not ours (`hidepid`, proc(5)).
+///
+/// # Errors
+/// What is wrong with it, for a person.
+pub fn check_proc() -> Result<(), String> {
+    match fs::read_link("/proc/self") {
+        Ok(link) if link.to_str() == Some(&getpid().to_string()) => Ok(()),
+        Ok(_) => {
+            Err("/proc belongs to another pid namespace: mount one for this namespace".to_owned())
+        }
+        Err(e) => Err(format!("/proc cannot be read ({e}): mount it")),
+    }
 }
 
 /// Whether a signal keeps this process stopped at present.
@@ -114,16 +142,17 @@ pub fn kill_group(leader: Pid, signal: SignalNumber) -> Result<(), Errno> {
 }
 
 /// Signals `process` unless its id has been reused since it was read: a pidfd is taken first, and
-/// the signal goes through it only if the same parent is still there.
+/// the signal goes through it only if the process under that id is still the one that started then.
 pub fn kill_verified(process: &Process, signal: SignalNumber) -> Result<(), Errno> {
     // SAFETY: pidfd_open (Linux 5.3) takes two integers and returns a new descriptor of ours.
     let fd = unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, process.pid.as_raw(), 0);
         match Errno::result(i32::try_from(fd).unwrap_or(-1)) {
             Ok(fd) => OwnedFd::from_raw_fd(fd),
-            // On an older kernel the check narrows the race instead of closing it.
-            Err(Errno::ENOSYS) => return kill_unless_changed(process, signal),
-            Err(e) => return Err(e),
+            Err(Errno::ESRCH) => return Err(Errno::ESRCH),
+            // An older kernel, or a sandbox older than the call, which may answer anything. The check then
+            // narrows the race instead of closing it.
+            Err(_) => return kill_unless_changed(process, signal),
         }
     };
     if !unchanged(process) {
@@ -139,11 +168,14 @@ pub fn kill_verified(process: &Process, signal: SignalNumber) -> Result<(), Errn
             0,
         )
     };
-    Errno::result(sent).map(drop)
+    match Errno::result(sent) {
+        Err(Errno::ENOSYS) => kill_unless_changed(process, signal),
+        result => result.map(drop),
+    }
 }
 
 fn unchanged(process: &Process) -> bool {
-    Process::read(process.pid.as_raw()).is_some_and(|now| now.parent == process.parent)
+    Process::read(process.pid.as_raw()).is_some_and(|now| now.started == process.started)
 }
 
 fn kill_unless_changed(process: &Process, signal: SignalNumber) -> Result<(), Errno> {
@@ -157,7 +189,6 @@ fn kill_unless_changed(process: &Process, signal: SignalNumber) -> Result<(), Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::unistd::getpid;
 
     #[test]
     fn a_child_is_found_with_its_name_and_group() {

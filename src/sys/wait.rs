@@ -78,6 +78,21 @@ pub fn next_change() -> Result<Option<Child>, NoChildren> {
     }
 }
 
+/// Whether this process has any child, dead or alive.
+pub fn has_children() -> bool {
+    let peek = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    waitid(libc::P_ALL, 0, peek).is_ok()
+}
+
+/// Whether the child `pid` runs: it has neither ended nor been reaped.
+pub fn is_running(pid: Pid) -> bool {
+    let peek = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    matches!(
+        waitid(libc::P_PID, pid.as_raw().cast_unsigned(), peek),
+        Ok(None)
+    )
+}
+
 /// Whether the child `pid` has stopped or ended since the last call; reaps it in the second case.
 /// A child that is not ours any more counts as ended.
 pub fn poll_child(pid: Pid) -> Option<StopOrExit> {

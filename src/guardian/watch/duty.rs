@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::unistd::Pid;
 
 use crate::clock::BootInstant;
-use crate::guardian::message::FromGuardian;
+use crate::guardian::message::{FromGuardian, Step};
 use crate::timing::{Deadline, Timeline};
 
 /// What the guardian owes us.
@@ -20,6 +20,16 @@ pub(super) struct Duty {
     pub spared: HashSet<Pid>,
 }
 
+/// How far the guardian has come with the fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Done {
+    Nothing,
+    /// The stop signal is sent.
+    Stopped,
+    /// SIGKILL is sent; no more can be owed.
+    Killed,
+}
+
 #[derive(Debug)]
 struct Owed {
     timeline: Timeline,
@@ -27,8 +37,8 @@ struct Owed {
     told: Deadline,
     /// Since when that has been unacknowledged, if it is.
     unanswered_since: Option<BootInstant>,
-    /// Whether the guardian has begun to stop the command, so that its stop instant is met.
-    stopping: bool,
+    /// What the fence has demanded so far that the guardian has done.
+    done: Done,
 }
 
 impl Duty {
@@ -46,7 +56,7 @@ impl Duty {
             timeline,
             told: deadline,
             unanswered_since: Some(BootInstant::now()),
-            stopping: false,
+            done: Done::Nothing,
         });
     }
 
@@ -63,22 +73,44 @@ impl Duty {
         let Some(owed) = &mut self.term else { return };
         match message {
             FromGuardian::Acknowledged(deadline) => {
-                if *deadline >= owed.told || owed.stopping {
+                if *deadline >= owed.told || owed.done > Done::Nothing {
                     owed.unanswered_since = None;
                 }
             }
             FromGuardian::Started { .. }
             | FromGuardian::Stopped(_)
-            | FromGuardian::NotStarted { at_exec: true, .. }
+            | FromGuardian::NotStarted {
+                step: Step::Prepare | Step::Exec,
+                ..
+            }
             | FromGuardian::Exited(_) => owed.unanswered_since = None,
-            FromGuardian::Fencing { .. } | FromGuardian::Killed(_) | FromGuardian::Stuck(_) => {
-                owed.stopping = true;
+            FromGuardian::Fencing { .. } => {
+                owed.done = owed.done.max(Done::Stopped);
+                owed.unanswered_since = None;
+            }
+            FromGuardian::Killed(_) | FromGuardian::Stuck(_) => {
+                owed.done = Done::Killed;
                 owed.unanswered_since = None;
             }
             FromGuardian::Refused
-            | FromGuardian::NotStarted { at_exec: false, .. }
+            | FromGuardian::NotStarted {
+                step: Step::Fork, ..
+            }
             | FromGuardian::TreeEmpty { .. } => self.term = None,
         }
+    }
+
+    /// Whether a run of the command was ordered and its tree is not known to be empty.
+    pub const fn is_running(&self) -> bool {
+        self.term.is_some()
+    }
+
+    /// How much longer a guardian that looks overdue is listened to.
+    pub fn second_look(&self) -> Duration {
+        let longest = Duration::from_millis(150);
+        self.term
+            .as_ref()
+            .map_or(longest, |owed| (owed.timeline.margin() / 4).min(longest))
     }
 
     /// When the guardian is to be given up, if nothing is heard of it before.
@@ -96,14 +128,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Owed {
     /// When the guardian is to be given up, if nothing is heard of it before.
     fn give_up_at(&self) -> Option<BootInstant> {
-        // It should have fenced by then, by itself; what is left is the time to kill it and the tree.
-        let slack = (self.timeline.grace().max(self.timeline.margin()) / 4).min(PATIENCE);
-        let must_have_fenced =
-            (!self.stopping).then(|| self.told.stop_at(self.timeline.grace()) + slack);
+        let (grace, margin) = (self.timeline.grace(), self.timeline.margin());
+        // It does all of this by itself; what is left after the slack is the time to kill it and the tree.
+        let must_have_acted = match self.done {
+            Done::Nothing => {
+                let slack = (grace.max(margin) / 4).min(PATIENCE);
+                Some(self.told.stop_at(grace) + slack)
+            }
+            Done::Stopped => Some(self.told.0 + margin / 4),
+            Done::Killed => None,
+        };
         let must_have_answered = self
             .unanswered_since
             .map(|since| since + self.timeline.interval().max(PATIENCE));
-        [must_have_fenced, must_have_answered]
+        [must_have_acted, must_have_answered]
             .into_iter()
             .flatten()
             .min()

@@ -45,6 +45,19 @@ pub enum News {
     TreeEmpty,
 }
 
+/// What is to be watched, and over.
+#[derive(Debug)]
+pub struct Ward {
+    /// The guardian.
+    pub guardian: Pid,
+    /// Our end of the socket to it.
+    pub socket: SeqPacket,
+    /// The children that this process had before, none of the command's.
+    pub spared: HashSet<Pid>,
+    /// The command's cgroup, if it has one.
+    pub leaf: Option<Leaf>,
+}
+
 /// The supervisor's handle on the guardian.
 #[derive(Debug)]
 pub struct Watch {
@@ -66,13 +79,14 @@ struct Shared {
 }
 
 impl Watch {
-    /// Begins to watch. `spared` are the children that this process had before.
-    pub fn begin(
-        guardian: Pid,
-        socket: SeqPacket,
-        spared: HashSet<Pid>,
-        leaf: Option<Leaf>,
-    ) -> io::Result<Self> {
+    /// Begins to watch.
+    pub fn begin(ward: Ward) -> io::Result<Self> {
+        let Ward {
+            guardian,
+            socket,
+            spared,
+            leaf,
+        } = ward;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let common = Arc::new(Shared {
             guardian,
@@ -161,6 +175,10 @@ impl Shared {
             };
             match self.socket.send(&encode(message), descriptors) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                // The settings are limited so that this cannot be; the guardian must not wait for it.
+                Err(e) if e.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
+                    panic!("message too long")
+                }
                 // Sent; or the guardian is gone, which is what the watch is for.
                 Ok(()) | Err(_) => outbox.pop_front(),
             };
@@ -171,30 +189,35 @@ impl Shared {
     /// Orphans of our earlier children fall to us as well. While the guardian lives, no orphan of
     /// the command does: so whoever is our child now is none of the command's.
     fn keep_spared_children_known(&self) {
-        let mut duty = self.duty();
-        if duty.spared.is_empty() {
+        if self.duty().spared.is_empty() {
             return;
         }
-        let children = sys::children_of(getpid()).unwrap_or_default();
-        // It was alive after the list was made, so the list holds none of the command's.
-        if children
-            .iter()
-            .any(|p| p.pid == self.guardian && p.state != 'Z')
-            && sys::kill(self.guardian, sys::SignalNumber(0)).is_ok()
-        {
-            duty.spared = children
-                .iter()
-                .map(|p| p.pid)
-                .filter(|&p| p != self.guardian)
-                .collect();
+        // Not under the lock: the watch is not to wait for a scan.
+        let Ok(children) = sys::children_of(getpid()) else {
+            return;
+        };
+        let theirs = children
+            .into_iter()
+            .map(|p| p.pid)
+            .filter(|&p| p != self.guardian)
+            .collect();
+        // The guardian lived on after the list was made, so the list holds none of the command's.
+        if sys::is_running(self.guardian) {
+            self.duty().spared = theirs;
         }
     }
 
     fn watch(&self, children: &SignalFd, tell: &UnboundedSender<News>) {
         let mut killed_by_us = false;
         let mut speaks = true;
+        // Once it looks overdue, it gets this much more of the time in which we both run: after a freeze
+        // of the whole machine, or of our cgroup, either may be the first to wake.
+        let mut second_look: Option<BootInstant> = None;
         loop {
-            let give_up_at = self.duty().give_up_at();
+            let give_up_at = self
+                .duty()
+                .give_up_at()
+                .map(|at| second_look.map_or(at, |s| s.max(at)));
             self.wait(children, speaks, give_up_at.filter(|_| !killed_by_us));
             speaks = speaks && self.listen(tell);
             let state = sys::poll_child(self.guardian);
@@ -202,10 +225,19 @@ impl Shared {
                 break;
             }
             sys::reap_all_but(self.guardian);
-            let overdue = self
-                .duty()
-                .give_up_at()
-                .is_some_and(|at| at <= BootInstant::now());
+            let now = BootInstant::now();
+            let overdue = match (self.duty().give_up_at(), second_look) {
+                (Some(at), _) if now < at => {
+                    second_look = None;
+                    false
+                }
+                (Some(_), None) => {
+                    second_look = Some(now + self.duty().second_look());
+                    false
+                }
+                (Some(_), Some(until)) => until <= now,
+                (None, _) => false,
+            };
             let unfit = state == Some(StopOrExit::Stopped) || overdue || !speaks;
             let expected = self.duty().dismissed.is_some() && !overdue;
             if unfit && !killed_by_us && !expected && !Rule::GuardianWatch.is_off() {
@@ -219,7 +251,10 @@ impl Shared {
             return;
         }
         let _ = tell.send(News::Lost { killed_by_us });
-        self.sweep(children, tell);
+        // Without a run there is nothing of the command's, and our children are strangers.
+        if self.duty().is_running() {
+            self.sweep(children, tell);
+        }
         let _ = tell.send(News::TreeEmpty);
     }
 

@@ -1,5 +1,6 @@
 //! The sweep that is left to the supervisor when the guardian is dead.
 
+use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -9,44 +10,32 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{News, Shared};
 use crate::clock::BootInstant;
 use crate::guardian::message::Stuck;
-use crate::guardian::sweep::describe;
-use crate::sys::{self, KILL, SignalFd, StopOrExit};
+use crate::sys::{self, KILL, Process, SignalFd, StopOrExit};
 
 impl Shared {
-    /// Kills and reaps every child that is not spared, until there is none.
+    /// Kills and reaps every child that is not spared, until there is none, or nobody waits for that any more.
     pub(super) fn sweep(&self, children: &SignalFd, tell: &UnboundedSender<News>) {
-        let began = BootInstant::now();
-        let mut complain_at = began + Duration::from_secs(1);
+        let mut complain_at = BootInstant::now() + Duration::from_secs(1);
         let mut pause = Duration::from_millis(5);
-        loop {
-            let ours = self.unspared();
-            if ours.is_empty() {
+        while self.duty().dismissed.is_none() {
+            // An error shows nothing, and nothing seen is no proof.
+            let ours = self.unspared().unwrap_or_default();
+            if ours.is_empty() && self.is_proven_empty() {
                 return;
             }
-            let mut not_permitted = false;
-            let mut reaped = false;
             if let Some(leaf) = &self.leaf {
                 let _ = leaf.kill();
             }
-            // All below them, too: a tree that forks faster than its orphans arrive would escape.
-            let below = ours
-                .iter()
-                .flat_map(|p| sys::descendants_of(p.pid).unwrap_or_default());
-            for process in ours.iter().cloned().chain(below) {
-                not_permitted |= sys::kill_verified(&process, KILL) == Err(Errno::EPERM);
-            }
+            let not_permitted = kill_all(&ours);
+            let mut reaped = false;
             for process in &ours {
                 reaped |= sys::poll_child(process.pid) == Some(StopOrExit::Exited);
             }
             let now = BootInstant::now();
             if now >= complain_at {
                 complain_at = now + Duration::from_secs(10);
-                let alive: Vec<_> = ours.into_iter().filter(|p| p.state != 'Z').collect();
-                let _ = tell.send(News::Stuck(Stuck {
-                    count: alive.len(),
-                    not_permitted,
-                    examples: describe(&alive),
-                }));
+                let alive: Vec<_> = ours.into_iter().filter(|p| !p.is_dead()).collect();
+                let _ = tell.send(News::Stuck(Stuck::new(&alive, not_permitted)));
             }
             if reaped {
                 pause = Duration::from_millis(5);
@@ -57,10 +46,33 @@ impl Shared {
         }
     }
 
-    fn unspared(&self) -> Vec<sys::Process> {
-        let mut ours = sys::children_of(getpid()).unwrap_or_default();
+    fn unspared(&self) -> io::Result<Vec<Process>> {
+        let mut ours = sys::children_of(getpid())?;
         let duty = self.duty();
         ours.retain(|p| !duty.spared.contains(&p.pid));
-        ours
+        Ok(ours)
     }
+
+    /// Whether the kernel confirms that none of the command's processes is left: /proc may hide some.
+    fn is_proven_empty(&self) -> bool {
+        // With children that are none of the command's, waitid(2) cannot tell, and /proc has to do.
+        if self.duty().spared.is_empty() {
+            !sys::has_children()
+        } else {
+            self.unspared().is_ok_and(|ours| ours.is_empty())
+        }
+    }
+}
+
+/// SIGKILL to these and all below them, since what forks faster than its orphans arrive would escape
+/// otherwise. Returns whether some may not be signalled.
+fn kill_all(processes: &[Process]) -> bool {
+    let below = processes
+        .iter()
+        .flat_map(|p| sys::descendants_of(p.pid).unwrap_or_default());
+    let mut not_permitted = false;
+    for process in processes.iter().cloned().chain(below) {
+        not_permitted |= sys::kill_verified(&process, KILL) == Err(Errno::EPERM);
+    }
+    not_permitted
 }

@@ -32,6 +32,11 @@ impl Supervisor {
             Event::Waiting(wait) => self.on_waiting(wait),
             Event::Elected(term) => self.on_elected(term),
             Event::Extended(deadline) => self.on_extended(deadline),
+            Event::Held(until) => {
+                if let State::Running(run) = &mut self.state {
+                    run.held = Some(until);
+                }
+            }
             Event::RenewalFailed { endpoint, error } => self.on_renewal_failed(endpoint, error),
             Event::Lost(loss) => self.on_loss(loss),
             Event::Unreachable {
@@ -181,8 +186,8 @@ impl Supervisor {
                 self.release(self.after_loss());
             }
             State::Holding { status, .. } => {
-                let then = Afterwards::Exit(*status);
-                self.release(then);
+                let status = *status;
+                self.cut_hold_short(status);
             }
             State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
         }

@@ -5,23 +5,22 @@ use nix::libc;
 use tokio::time::Instant;
 
 use crate::clock::BootInstant;
-use crate::election::Command;
 use crate::exit_status::ExitStatus;
-use crate::guardian::message::{FromGuardian, Reason, ToGuardian};
+use crate::guardian::message::{FromGuardian, Reason, Step, ToGuardian};
 use crate::guardian::watch::News;
 use crate::report::{KillReason, LogEvent, LossReason, StopReason};
 use crate::supervisor::job::AfterStop;
 use crate::supervisor::start::streams_to_let_go;
 use crate::supervisor::state::{Afterwards, Cause, State};
-use crate::supervisor::{FAREWELL, Supervisor, words};
+use crate::supervisor::{Supervisor, words};
 use crate::sys::{self, End, SignalNumber};
 
 impl Supervisor {
     pub(in crate::supervisor) fn on_news(&mut self, news: News) {
         match news {
             News::Said(FromGuardian::Started { pid }) => self.on_started(pid),
-            News::Said(FromGuardian::NotStarted { errno, at_exec }) => {
-                self.on_not_started(Errno::from_raw(errno), at_exec);
+            News::Said(FromGuardian::NotStarted { errno, step }) => {
+                self.on_not_started(Errno::from_raw(errno), step);
             }
             News::Said(FromGuardian::Refused) => {
                 if let State::Running(run) = &self.state {
@@ -54,17 +53,13 @@ impl Supervisor {
         let _ = sys::point_standard_streams_at_null(streams_to_let_go(self.options.on_loss));
     }
 
-    fn on_not_started(&mut self, errno: Errno, at_exec: bool) {
+    fn on_not_started(&mut self, errno: Errno, step: Step) {
         let name = self.options.command[0].to_string_lossy().into_owned();
-        let status = match errno {
-            _ if !at_exec => ExitStatus::Failed,
-            Errno::ENOENT | Errno::ENOTDIR => ExitStatus::NotFound,
-            _ => ExitStatus::CannotExecute,
-        };
-        let what = if at_exec {
-            "execute"
-        } else {
-            "start a process for"
+        let (what, status) = match (step, errno) {
+            (Step::Fork, _) => ("start a process for", ExitStatus::Failed),
+            (Step::Prepare, _) => ("prepare a process or its cgroup for", ExitStatus::Failed),
+            (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => ("execute", ExitStatus::NotFound),
+            (Step::Exec, _) => ("execute", ExitStatus::CannotExecute),
         };
         let message = format!("cannot {what} '{name}': {}", errno.desc());
         self.log.event(LogEvent::error(message));
@@ -72,7 +67,7 @@ impl Supervisor {
             return;
         };
         run.note(Cause::NotStarted(status));
-        if !at_exec {
+        if step == Step::Fork {
             // There is no process, so no word of its end will come.
             let then = self.after_run();
             self.release(then);
@@ -144,11 +139,8 @@ impl Supervisor {
                     *then = Afterwards::Exit(ExitStatus::Lost);
                 }
             }
-            State::Holding { status, .. } => {
-                let then = Afterwards::Exit(*status);
-                self.release(then);
-            }
-            State::Leaving { .. } | State::Done(_) => {}
+            // During a hold there is nothing left to guard.
+            State::Holding { .. } | State::Leaving { .. } | State::Done(_) => {}
         }
     }
 
@@ -167,9 +159,8 @@ impl Supervisor {
         {
             let until = run.began + self.options.min_hold;
             if until > Instant::now() {
-                if run.stop_planned {
-                    let _ = self.election.commands.send(Command::LeaveRecord);
-                    self.await_leaving(status, FAREWELL);
+                if self.asked_to_end {
+                    self.cut_hold_short(status);
                 } else {
                     self.hold(status, until);
                 }

@@ -21,7 +21,7 @@ use crate::supervisor::{FAREWELL, QUICK_FAREWELL, Supervisor};
 impl Supervisor {
     pub(in crate::supervisor) fn on_alarm(&mut self) {
         match &mut self.state {
-            State::Standby => {
+            State::Standby | State::Elected(_) => {
                 if self
                     .campaign
                     .give_up_at
@@ -60,7 +60,7 @@ impl Supervisor {
                     self.on_released();
                 }
             }
-            State::Elected(_) | State::Done(_) => {}
+            State::Done(_) => {}
         }
     }
 
@@ -97,8 +97,14 @@ impl Supervisor {
         self.await_leaving(status, QUICK_FAREWELL);
     }
 
+    /// Ends `--min-hold` before its time: the record stands, so others wait until it has run out.
+    pub(super) fn cut_hold_short(&mut self, status: ExitStatus) {
+        let _ = self.election.commands.send(Command::LeaveRecord);
+        self.await_leaving(status, QUICK_FAREWELL);
+    }
+
     /// Waits for the election's answer to a farewell, and exits with `status` then.
-    pub(super) fn await_leaving(&mut self, status: ExitStatus, limit: Duration) {
+    fn await_leaving(&mut self, status: ExitStatus, limit: Duration) {
         self.systemd.stopping(None);
         let until = Instant::now() + limit;
         self.state = State::Leaving { status, until };
@@ -125,6 +131,7 @@ impl Supervisor {
     pub(super) fn after_loss(&self) -> Afterwards {
         match self.options.on_loss {
             OnLoss::Exit => Afterwards::Exit(ExitStatus::Lost),
+            OnLoss::Campaign if self.asked_to_end => Afterwards::Exit(ExitStatus::Lost),
             OnLoss::Campaign => Afterwards::Campaign,
         }
     }

@@ -2,12 +2,11 @@
 
 use nix::libc;
 
-use crate::election::Command;
 use crate::exit_status::ExitStatus;
 use crate::guardian::message::ToGuardian;
 use crate::report::{LogEvent, StopReason};
-use crate::supervisor::state::{Cause, State};
-use crate::supervisor::{QUICK_FAREWELL, Supervisor};
+use crate::supervisor::Supervisor;
+use crate::supervisor::state::{Afterwards, Cause, State};
 use crate::sys::{SignalInfo, SignalNumber};
 
 impl Supervisor {
@@ -16,13 +15,12 @@ impl Supervisor {
         // What we were told to ignore from the start (nohup, a shell's `&`) is nothing to act upon. A command
         // that has installed a handler all the same gets it, as it would without us.
         let ignored = self.dispositions.ignores(signal);
+        // Whatever else it means now, no other campaign follows.
+        self.asked_to_end |= asks_to_end(signal) && !ignored && !self.job.command_had(info);
         match &mut self.state {
             State::Standby | State::Elected(_) => {
-                let ends = match signal.0 {
-                    libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => true,
-                    libc::SIGHUP => self.job.has_terminal(),
-                    _ => false,
-                };
+                let ends =
+                    asks_to_end(signal) || (signal.0 == libc::SIGHUP && self.job.has_terminal());
                 if ends && !ignored {
                     self.leave(ExitStatus::Signalled(signal.0));
                 } else if is_stop(signal) && !ignored {
@@ -30,15 +28,13 @@ impl Supervisor {
                 }
             }
             State::Running(run) => {
-                let asks_to_stop = matches!(signal.0, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT);
                 if self.job.command_had(info) {
                     // The command does with it what it likes; we are one of its job.
                     if is_stop(signal) {
                         self.job.stop(signal);
                     }
-                } else if asks_to_stop && !ignored && run.cause.is_none() {
+                } else if asks_to_end(signal) && !ignored && run.cause.is_none() {
                     run.note(Cause::Command);
-                    run.stop_planned = true;
                     self.plan_stop(signal);
                 } else if signal.0 == libc::SIGCONT {
                     self.job.continued();
@@ -48,17 +44,21 @@ impl Supervisor {
                 }
             }
             State::Holding { status, .. } => {
-                if matches!(signal.0, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) && !ignored {
+                if asks_to_end(signal) && !ignored {
                     let status = *status;
-                    let _ = self.election.commands.send(Command::LeaveRecord);
-                    self.await_leaving(status, QUICK_FAREWELL);
+                    self.cut_hold_short(status);
                 }
             }
             // A person who asks twice does not want to wait.
             State::Leaving { .. } if signal.0 == libc::SIGINT || signal.0 == libc::SIGTERM => {
                 self.state = State::Done(ExitStatus::Signalled(signal.0));
             }
-            State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
+            State::Releasing { then, .. } => {
+                if self.asked_to_end && *then == Afterwards::Campaign {
+                    *then = Afterwards::Exit(ExitStatus::Lost);
+                }
+            }
+            State::Leaving { .. } | State::Done(_) => {}
         }
     }
 
@@ -76,6 +76,11 @@ impl Supervisor {
         self.systemd.stopping(kill_after);
         self.watch.tell(ToGuardian::Stop { signal, kill_after });
     }
+}
+
+/// Signals that ask a program to end.
+fn asks_to_end(signal: SignalNumber) -> bool {
+    matches!(signal.0, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
 }
 
 /// Signals of job control that stop a process.
