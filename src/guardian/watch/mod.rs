@@ -226,13 +226,18 @@ impl Shared {
             }
             sys::reap_all_but(self.guardian);
             let now = BootInstant::now();
-            let overdue = match (self.duty().give_up_at(), second_look) {
+            // Not in the match itself, which would hold the lock to its end.
+            let (give_up_at, more) = {
+                let duty = self.duty();
+                (duty.give_up_at(), duty.second_look())
+            };
+            let overdue = match (give_up_at, second_look) {
                 (Some(at), _) if now < at => {
                     second_look = None;
                     false
                 }
                 (Some(_), None) => {
-                    second_look = Some(now + self.duty().second_look());
+                    second_look = Some(now + more);
                     false
                 }
                 (Some(_), Some(until)) => until <= now,
