@@ -358,7 +358,7 @@ fn whoever_feeds_a_command_that_closes_its_input_learns_of_it() {
     let mut stdin = run.take_stdin().expect("a pipe");
     // Blank lines fill the pipe, unless the last reader is gone.
     let end = now() + LIMIT.as_secs_f64();
-    let error = eventually(LIMIT, || stdin.write(&[b'\n']).err());
+    let error = eventually(LIMIT, || stdin.write(b"\n").err());
     assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     assert!(now() < end && run.try_wait().is_none());
     run.signal(Signal::SIGTERM);
