@@ -1,0 +1,361 @@
+//! Each rule of the promise, kept and broken: with the rule the scenario shows nothing, and without it
+//! the very violation that the rule is there to prevent.
+//!
+//! A scenario is run once with the program as it is and once with `LEADERRUN_BREAK` naming the rule.
+//! It returns what it saw go wrong, if anything did.
+
+#![cfg(feature = "break-rules")]
+
+mod support;
+
+use std::time::Duration;
+
+use nix::sys::signal::kill;
+use support::{
+    Beat, Candidate, Etcd, Freezer, KEY, Life, Pid, Proxy, Running, Signal, Stalled, eventually,
+    instant_of, is_alive, is_stopped, overlaps, require_etcd, within,
+};
+
+/// What went wrong in a scenario.
+type Violation = Option<String>;
+
+/// How late a busy machine may run us.
+const SLACK: f64 = 0.4;
+
+/// Keeps the rule, then breaks it.
+#[track_caller]
+fn can_fail(rule: &str, scenario: impl Fn(&Scene) -> Violation) {
+    if !require_etcd() {
+        return;
+    }
+    let kept = scenario(&Scene::new(None));
+    assert_eq!(kept, None, "although {rule} is kept");
+    let broken = scenario(&Scene::new(Some(rule)));
+    assert!(broken.is_some(), "nothing goes wrong without {rule}");
+    println!("without {rule}: {}", broken.unwrap_or_default());
+}
+
+/// What every scenario needs: an etcd of its own, stamps, and a leader whose way to etcd can be broken.
+struct Scene {
+    broken: Option<String>,
+    proxy: Proxy,
+    beat: Beat,
+    etcd: Etcd,
+}
+
+impl Scene {
+    fn new(broken: Option<&str>) -> Self {
+        let etcd = Etcd::start();
+        Self {
+            broken: broken.map(ToOwned::to_owned),
+            proxy: Proxy::new(&etcd),
+            beat: Beat::new(),
+            etcd,
+        }
+    }
+
+    fn candidate(&self, id: &str, ttl: &str, life: Life) -> Candidate {
+        let candidate = Candidate::new(&self.etcd)
+            .id(id)
+            .ttl(ttl)
+            .args(["--margin", "200ms", "-v"])
+            .life(life);
+        match &self.broken {
+            Some(rule) => candidate.break_rule(rule),
+            None => candidate,
+        }
+    }
+
+    /// A leader behind the proxy.
+    fn leader(&self, ttl: &str, life: Life) -> Candidate {
+        self.candidate("leader", ttl, life)
+            .endpoints(self.proxy.endpoint())
+    }
+
+    /// Who stands next in the queue, or joins it empty.
+    fn another(&self, ttl: &str) -> Running {
+        self.candidate("another", ttl, self.beat.life()).spawn()
+    }
+
+    /// Waits until the command runs; returns its token.
+    #[track_caller]
+    fn wait_for_command(&self, leader: &Running) -> u64 {
+        let token = leader.wait_elected();
+        self.beat.wait_stamp(token, "beat");
+        token
+    }
+
+    fn delete_key(&self) {
+        let key = self.etcd.keys(&format!("{KEY}/")).remove(0);
+        assert!(self.etcd.del(&key));
+    }
+
+    /// Whether stamps of the first term come after those of the second, once that has had its time.
+    #[track_caller]
+    fn overlap(&self) -> Violation {
+        let second = self.beat.wait_tokens(2);
+        // Both would stamp every 10 ms.
+        eventually(support::LIMIT, || {
+            let stamps = self.beat.stamps();
+            stamps.iter().filter(|s| s.token == second).count() > 10
+        });
+        let found = overlaps(&self.beat.stamps());
+        let (late, first) = found.first()?;
+        Some(format!(
+            "two commands at once: token {} alive at {:.2}, token {} since {:.2}",
+            late.token, late.at, first.token, first.at
+        ))
+    }
+}
+
+#[track_caller]
+fn send(pid: Pid, signal: Signal) {
+    kill(pid, signal).expect("it lives");
+}
+
+#[track_caller]
+fn freeze(leader: &Running) {
+    leader.signal(Signal::SIGSTOP);
+    eventually(support::LIMIT, || is_stopped(leader.pid()));
+}
+
+#[test]
+fn record() {
+    // The key goes, the command has its grace period, and another stands ready.
+    can_fail("record", |scene| {
+        let life = scene.beat.life().ignores_term();
+        let leader = scene.leader("4s", life).grace("1500ms").spawn();
+        scene.wait_for_command(&leader);
+        scene.delete_key();
+        let _another = scene.another("4s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn confirmation() {
+    // The keepalive succeeds, and the transaction does not, as the key is gone.
+    can_fail("confirmation", |scene| {
+        let life = scene.beat.life().ignores_term();
+        let leader = scene.leader("2s", life).grace("300ms").spawn();
+        scene.wait_for_command(&leader);
+        leader.wait_event("renewed");
+        scene.delete_key();
+        let _another = scene.another("2s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn take_over_wait() {
+    can_fail("take-over-wait", |scene| {
+        let leader = scene.leader("3s", scene.beat.life()).spawn();
+        scene.wait_for_command(&leader);
+        // It cannot hear that its key is gone.
+        scene.proxy.pause();
+        scene.delete_key();
+        let _another = scene.another("3s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn sent_instant() {
+    // etcd answers both parts of a renewal late, and then no more: what the deadline gains by that is
+    // more than the margin.
+    can_fail("sent-instant", |scene| {
+        let life = scene.beat.life().ignores_term();
+        let leader = scene
+            .leader("4s", life)
+            .args(["--grace", "500ms", "--renew-interval", "1100ms"])
+            .spawn();
+        scene.wait_for_command(&leader);
+        scene.proxy.delay_answers(Duration::from_millis(400));
+        // The first may have been on its way already.
+        leader.wait_another_event("renewed");
+        leader.wait_another_event("renewed");
+        scene.proxy.pause();
+        scene.delete_key();
+        let _another = scene.another("4s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn sweep() {
+    // The main process ends and leaves a daemon.
+    can_fail("sweep", |scene| {
+        let life = scene.beat.life().with_daemon();
+        let life = life.ignores_term().exits(0, Duration::from_millis(300));
+        let leader = scene.leader("4s", life).grace("500ms").spawn();
+        let token = scene.wait_for_command(&leader);
+        scene.beat.wait_stamp(token, "daemon");
+        let _another = scene.another("4s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn release_order() {
+    // The same, but the daemon gets its grace period and is killed then.
+    can_fail("release-order", |scene| {
+        let life = scene.beat.life().with_daemon();
+        let life = life.ignores_term().exits(0, Duration::from_millis(300));
+        let leader = scene.leader("4s", life).grace("1s").spawn();
+        let token = scene.wait_for_command(&leader);
+        scene.beat.wait_stamp(token, "daemon");
+        let _another = scene.another("4s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn fence() {
+    can_fail("fence", |scene| {
+        let leader = scene.leader("2s", scene.beat.life()).spawn();
+        scene.wait_for_command(&leader);
+        freeze(&leader);
+        let _another = scene.another("2s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn no_rescue() {
+    // etcd comes back between the stop signal and SIGKILL.
+    can_fail("no-rescue", |scene| {
+        let life = scene.beat.life().notes_term();
+        let leader = scene.leader("5s", life).grace("2s").spawn();
+        let token = scene.wait_for_command(&leader);
+        leader.wait_event("renewed");
+        scene.proxy.pause();
+        let stopping = leader.wait_event("stopping");
+        scene.proxy.resume();
+        leader.wait_another_event("renewed");
+        let killed = instant_of(&stopping) + 2.0;
+        let alive = within(Duration::from_secs(4), || {
+            scene.beat.last_stamp(token).at > killed + SLACK || leader.try_wait().is_some()
+        });
+        alive.expect("an end, or a life past the deadline");
+        let last = scene.beat.last_stamp(token).at;
+        (last > killed + SLACK).then(|| {
+            format!(
+                "told to stop, and alive {:.2}s after SIGKILL was due",
+                last - killed
+            )
+        })
+    });
+}
+
+#[test]
+fn parent_death_signal() {
+    // Nobody is left to kill it.
+    can_fail("parent-death-signal", |scene| {
+        let leader = scene.leader("2s", scene.beat.life()).spawn();
+        scene.wait_for_command(&leader);
+        let guardian = leader.guardian_pid();
+        freeze(&leader);
+        send(guardian, Signal::SIGKILL);
+        send(leader.pid(), Signal::SIGKILL);
+        let _another = scene.another("2s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn guardian_watch() {
+    // A stopped guardian has no timer.
+    can_fail("guardian-watch", |scene| {
+        let leader = scene.leader("2s", scene.beat.life()).spawn();
+        scene.wait_for_command(&leader);
+        scene.proxy.pause();
+        send(leader.guardian_pid(), Signal::SIGSTOP);
+        let _another = scene.another("2s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn orphan_release() {
+    can_fail("orphan-release", |scene| {
+        let leader = scene.leader("10s", scene.beat.life()).spawn();
+        scene.wait_for_command(&leader);
+        let another = scene.another("10s");
+        another.wait_event("waiting");
+        leader.signal(Signal::SIGKILL);
+        leader.wait_gone();
+        let waited = within(Duration::from_secs(3), || scene.beat.tokens().len() == 2);
+        waited
+            .is_none()
+            .then(|| "3s after the tree's death the next one still waits".to_owned())
+    });
+}
+
+#[test]
+fn key_watch() {
+    // Right after a renewal, so that the fence by itself is 3 s away.
+    can_fail("key-watch", |scene| {
+        let life = scene.beat.life().notes_term();
+        let leader = scene.leader("5s", life).grace("1s").spawn();
+        let token = scene.wait_for_command(&leader);
+        leader.wait_another_event("renewed");
+        scene.delete_key();
+        let told = || scene.beat.stamps().into_iter().any(|s| s.kind == "term");
+        let told = within(Duration::from_secs(2), told);
+        assert_eq!(scene.beat.tokens(), [token]);
+        told.is_none()
+            .then(|| "2s after its key was deleted the leader still leads".to_owned())
+    });
+}
+
+#[test]
+fn own_group() {
+    // What the shell does to a job.
+    can_fail("own-group", |scene| {
+        let leader = scene.leader("2s", scene.beat.life()).own_group().spawn();
+        scene.wait_for_command(&leader);
+        leader.signal_group(Signal::SIGSTOP);
+        let _another = scene.another("2s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn never_block() {
+    // The guardian answers every renewal, nobody takes the answers, and then the supervisor freezes.
+    can_fail("never-block", |scene| {
+        let leader = scene
+            .leader("3s", scene.beat.life())
+            .args(["--renew-interval", "100ms"])
+            .spawn();
+        scene.wait_for_command(&leader);
+        let _stalled = Stalled::thread(leader.pid(), "watch");
+        let before = leader.events_named("renewed").len();
+        leader.wait_nth_event("renewed", before + 25);
+        freeze(&leader);
+        let _another = scene.another("3s");
+        scene.overlap()
+    });
+}
+
+#[test]
+fn hold_while_alive() {
+    can_fail("hold-while-alive", |scene| {
+        // Where there is no such freezer, the rule has no test, and that has been said.
+        let Some(freezer) = Freezer::immortal() else {
+            return scene.broken.clone();
+        };
+        let life = scene.beat.life().with_daemon();
+        let leader = scene.leader("2s", life).spawn();
+        let token = scene.wait_for_command(&leader);
+        let daemon = Pid::from_raw(scene.beat.wait_stamp(token, "daemon").pid);
+        freezer.freeze(daemon);
+        scene.delete_key();
+        let another = scene.another("2s");
+        another.wait_event("waiting");
+        let started = within(Duration::from_secs(4), || scene.beat.tokens().len() == 2);
+        assert!(is_alive(daemon));
+        freezer.thaw();
+        started.map(|()| "another runs while a descendant of the first is alive".to_owned())
+    });
+}
