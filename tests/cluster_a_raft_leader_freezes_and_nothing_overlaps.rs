@@ -50,7 +50,7 @@ fn a_raft_leader_freezes_many_times_and_no_two_commands_overlap() {
     let counts: Vec<Count> = thread::scope(|scope| {
         let storm = || storm(|| begun.fetch_add(1, Ordering::Relaxed) < wanted);
         let storms: Vec<_> = (0..CLUSTERS).map(|_| scope.spawn(storm)).collect();
-        let ends = storms.into_iter().map(|storm| storm.join());
+        let ends = storms.into_iter().map(thread::ScopedJoinHandle::join);
         ends.map(|end| end.expect("a storm that was weathered"))
             .collect()
     });
@@ -106,7 +106,9 @@ fn storm(another: impl Fn() -> bool) -> Count {
         least_headroom: f64::INFINITY,
         ..Count::default()
     };
-    pair.iter().for_each(|one| count.add(&one.events()));
+    for one in &pair {
+        count.add(&one.events());
+    }
     count
 }
 

@@ -18,7 +18,7 @@ fn a_renewal_that_only_an_isolated_raft_leader_has_seen_does_not_count() {
     assert_eq!(it.code, 75);
     // On time: the stop signal not before its instant, the last sign of life before SIGKILL's, with
     // half of the margin for a busy machine.
-    let [stop, kill, another] = it.allowed();
+    let [stop, kill, another] = Isolation::allowed();
     assert!(it.stopped_after() > stop - 0.1, "{}", it.stopped_after());
     assert!(it.outlived() > kill - 1.0, "{}", it.outlived());
     assert!(

@@ -17,6 +17,6 @@ fn without_confirmation_a_raft_leader_without_a_quorum_prolongs_the_term() {
     println!("{it:#?}");
     assert_ne!(it.unproven(), 0);
     // Beyond the instant at which others may start.
-    let [.., another] = it.allowed();
+    let [.., another] = Isolation::allowed();
     assert!(it.outlived() > another, "{}", it.outlived());
 }

@@ -77,7 +77,7 @@ impl Isolation {
     }
 
     /// From a renewal until the stop signal, and until SIGKILL, and until another may start.
-    pub fn allowed(&self) -> [f64; 3] {
+    pub fn allowed() -> [f64; 3] {
         let timeline = timeline(TTL);
         let (window, grace) = (timeline.window(), timeline.grace());
         [window, window + grace, timeline.ttl()].map(|d| d.as_secs_f64())

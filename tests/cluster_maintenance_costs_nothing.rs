@@ -1,0 +1,153 @@
+//! What an operator does to a healthy cluster: hand the raft leadership over, compact, defragment.
+//! Nobody loses a term or a place by it.
+
+mod support;
+
+use std::thread;
+
+use etcd_client::{Client, CompactionOptions, PutOptions};
+use support::{Candidate, Etcd, KEY, Running, Signal, Value, require_etcd};
+use tokio::sync::oneshot;
+
+/// Writes a few keys, so that there is something to compact; yields the last revision.
+fn write_something(etcd: &Etcd) -> u64 {
+    (0..5).for_each(|i| etcd.put("filler", &i.to_string()));
+    etcd.entry("filler").expect("just written").mod_revision
+}
+
+/// Compacts all that is past.
+fn compact(etcd: &Etcd) {
+    let revision = write_something(etcd);
+    etcd.etcdctl(&["compact", "--physical", &revision.to_string()]);
+}
+
+/// Hands the raft leadership over to the next member.
+fn move_leader(etcd: &Etcd) {
+    let target = (etcd.leader_index() + 1) % 3;
+    // "8e9e05c52164694d, started, m0, http://…, http://…, false"
+    let list = etcd.etcdctl(&["member", "list"]);
+    let mut lines = list
+        .lines()
+        .map(|line| line.split(", ").collect::<Vec<_>>());
+    let line = lines.find(|fields| fields[2] == etcd.member(target).name());
+    etcd.etcdctl(&["move-leader", line.expect("a member")[0]]);
+    etcd.wait_ready();
+    assert_eq!(etcd.leader_index(), target);
+}
+
+#[track_caller]
+fn renews(leader: &Running, n: usize) {
+    leader.wait_nth_event("renewed", leader.events_named("renewed").len() + n);
+}
+
+#[test]
+fn moved_leadership_compaction_and_defragmentation_cost_no_term_and_no_place() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::cluster(3);
+    let candidate = |id: &str| Candidate::new(&etcd).id(id).ttl("15s").arg("-v").spawn();
+    let leader = candidate("leader");
+    leader.wait_elected();
+    let standby = candidate("standby");
+    standby.wait_event("waiting");
+
+    for _ in 0..3 {
+        move_leader(&etcd);
+        renews(&leader, 1);
+    }
+    compact(&etcd);
+    etcd.etcdctl(&["defrag"]);
+    renews(&leader, 2);
+    // Members whose watches begin anew after what they watched was compacted.
+    for member in etcd.members() {
+        member.kill();
+        etcd.wait_ready();
+        compact(&etcd);
+        member.restart();
+        etcd.wait_ready();
+        renews(&leader, 1);
+    }
+    // A standby that sleeps through it.
+    standby.signal(Signal::SIGSTOP);
+    compact(&etcd);
+    standby.signal(Signal::SIGCONT);
+    renews(&leader, 1);
+
+    let none = Vec::<Value>::new();
+    assert_eq!(leader.events_named("stopping"), none);
+    assert_eq!(standby.events_named("waiting").len(), 1);
+    leader.signal(Signal::SIGTERM);
+    standby.wait_event("started");
+    // Still in the place that it had.
+    assert_eq!(standby.events_named("campaigning").len(), 1);
+}
+
+/// A queue of candidates that leave from its end, one by one, so that a standby behind them begins
+/// one watch after the other, while all that is past is being compacted without a pause: a watch
+/// may well be asked for from a revision that is gone by then.
+#[test]
+fn watches_that_begin_in_the_compacted_past_are_begun_anew() {
+    const QUEUE: usize = 60;
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let endpoint = etcd.endpoint();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut client = runtime
+        .block_on(Client::connect([&endpoint], None))
+        .expect("connect to etcd");
+    let queue: Vec<String> = (0..QUEUE)
+        .map(|_| {
+            runtime.block_on(async {
+                let lease = client.lease_grant(600, None).await.expect("a lease").id();
+                let key = format!("{KEY}/{lease:x}");
+                let options = PutOptions::new().with_lease(lease);
+                client
+                    .put(&*key, "foreigner", Some(options))
+                    .await
+                    .expect("put");
+                key
+            })
+        })
+        .collect();
+    let standby = Candidate::new(&etcd).id("standby").arg("-v").spawn();
+    let (end, ended) = oneshot::channel();
+    let storm = thread::spawn(move || compact_until(&endpoint, ended));
+    for (left, key) in queue.iter().enumerate().rev() {
+        let waiting = standby.wait_nth_event("waiting", QUEUE - left);
+        assert_eq!(waiting["ahead"], left + 1);
+        runtime
+            .block_on(client.delete(key.as_str(), None))
+            .expect("delete");
+    }
+    standby.wait_event("started");
+    end.send(()).expect("the storm goes on");
+    let compactions = storm.join().expect("a storm");
+    println!("{compactions} compactions");
+    assert!(compactions > QUEUE);
+    assert!(standby.events_named("warning").is_empty());
+}
+
+/// Writes and compacts as fast as etcd can; yields how often.
+fn compact_until(endpoint: &str, mut ended: oneshot::Receiver<()>) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut client = Client::connect([endpoint], None).await.expect("connect");
+        let mut compactions = 0;
+        while ended.try_recv().is_err() {
+            let put = client.put("filler", "x", None).await.expect("put");
+            let revision = put.header().expect("a header").revision();
+            let options = CompactionOptions::new();
+            compactions += usize::from(client.compact(revision, Some(options)).await.is_ok());
+        }
+        compactions
+    })
+}
