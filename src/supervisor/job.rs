@@ -54,12 +54,11 @@ impl Job {
     /// Where the command that is to start now belongs.
     pub fn place(&mut self) -> Placement {
         self.command = None;
+        let ours = self.terminal.as_ref().filter(|terminal| terminal.is_ours());
+        self.modes = ours.and_then(Terminal::modes);
         self.placement = match &self.terminal {
             Some(_) if sys::is_part_of_a_pipeline() => Placement::Job(getpgrp().as_raw()),
-            Some(terminal) if terminal.is_ours() => {
-                self.modes = terminal.modes();
-                Placement::Foreground
-            }
+            Some(_) if ours.is_some() => Placement::Foreground,
             Some(_) | None => Placement::OwnGroup,
         };
         self.placement

@@ -256,9 +256,8 @@ impl Candidate {
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
         }
-        if self.own_group {
-            command.process_group(0);
-        }
+        // Every candidate leads a session, and so a group, of its own; see `spawn_mortal`.
+        let _ = self.own_group;
         let streams = [self.stdin, self.stdout, self.stderr];
         Running::spawn_in(dir, &self.name, command, streams, log)
     }

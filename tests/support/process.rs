@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::{Pid, getpid, getppid, setsid};
 
 /// The variable that marks every process of one tree, also those that daemonized.
 ///
@@ -22,11 +23,14 @@ pub const MARK: &str = "TEST_TREE_OF_LEADERRUN";
 /// Starts `command` so that it dies with this thread: an aborted test run leaves nothing.
 pub fn spawn_mortal(command: &mut Command) -> io::Result<Child> {
     let parent = getpid();
-    // SAFETY: between fork and exec only prctl and getppid are called, which are async-signal-safe;
+    // SAFETY: between fork and exec only prctl, setsid and getppid are called, which are async-signal-safe;
     // nothing is allocated (`io::Error::from` of a kind or an errno does not).
     unsafe {
         command.pre_exec(move || {
             set_pdeathsig(Signal::SIGKILL)?;
+            // Without the terminal that the tests may have been started from: with one, leaderrun behaves
+            // as one of its jobs. A process that leads a group already has been given its place.
+            let _ = setsid();
             // The parent may have died before the request.
             if getppid() != parent {
                 return Err(io::ErrorKind::BrokenPipe.into());
@@ -35,6 +39,40 @@ pub fn spawn_mortal(command: &mut Command) -> io::Result<Child> {
         });
     }
     command.spawn()
+}
+
+/// Starts `command` with `terminal` as its controlling terminal and standard streams, in a session of its own.
+pub fn spawn_on_terminal(command: &mut Command, terminal: OwnedFd) -> io::Result<Child> {
+    command
+        .stdin(terminal.try_clone()?)
+        .stdout(terminal.try_clone()?)
+        .stderr(terminal);
+    // SAFETY: between fork and exec only prctl, setsid and ioctl are called, which are async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            set_pdeathsig(Signal::SIGKILL)?;
+            setsid()?;
+            if nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 0) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    command.spawn()
+}
+
+/// Sets the window size of the terminal behind `master`.
+pub fn resize(master: &impl AsRawFd, rows: u16, columns: u16) {
+    let size = nix::libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the descriptor is a terminal's, and the argument a winsize that lives through the call.
+    let result =
+        unsafe { nix::libc::ioctl(master.as_raw_fd(), nix::libc::TIOCSWINSZ, &raw const size) };
+    assert_eq!(result, 0, "TIOCSWINSZ");
 }
 
 /// State and parent of a process, from `/proc/PID/stat`; `None` once it is reaped.

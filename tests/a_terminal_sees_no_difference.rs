@@ -1,0 +1,257 @@
+//! On a terminal, a command under leaderrun behaves as if it had been started directly.
+//!
+//! | complaint known from other tools | test here |
+//! | --- | --- |
+//! | the command gets Ctrl-C twice (wrapper and terminal) | `ctrl_c_reaches_the_command_once` |
+//! | an interactive shell has no job control, or is killed by its own Ctrl-C | `a_shell_within_has_its_own_jobs` |
+//! | Ctrl-Z leaves the wrapper running and the prompt away | `ctrl_z_and_fg` |
+//! | a suspended leader goes on after its lease has expired | `suspended_for_longer_than_the_lease` |
+//! | a background job that reads the terminal hangs | `in_the_background_it_stops_when_it_reads` |
+//! | in a pipeline the pager loses the terminal | `in_a_pipeline_it_is_one_job_with_the_others` |
+//! | the window's size is stale | `the_window_size_arrives` |
+//! | after a crash the terminal stays raw | `the_modes_come_back_after_a_crash` |
+//! | closing the window leaves the command running | `a_hang_up_ends_it` |
+
+mod support;
+
+use support::pty::{CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z};
+use support::{Beat, Candidate, Etcd, LIMIT, Pty, assert_no_overlap, eventually, require_etcd};
+
+#[test]
+fn ctrl_c_reaches_the_command_once() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    pty.line(r#"$L -q -- sh -c 'n=0; trap "n=\$((n+1)); echo got \$n" INT; trap "exit 7" QUIT; echo u''p; while :; do sleep 0.05; done'"#);
+    pty.expect("up\r\n");
+    pty.keys(CTRL_C);
+    pty.expect("got 1");
+    pty.keys(CTRL_C);
+    pty.expect("got 2");
+    pty.keys(CTRL_BACKSLASH);
+    let rest = pty.prompt(7);
+    assert!(!rest.contains("got"), "{rest}");
+    assert!(etcd.keys("").is_empty());
+}
+
+#[test]
+fn a_signal_from_the_keyboard_is_the_status() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    pty.line("$L -- sleep 600");
+    pty.expect("command started");
+    pty.keys(CTRL_C);
+    pty.prompt(130);
+    pty.line("$L -- sleep 600");
+    pty.expect("command started");
+    pty.keys(CTRL_BACKSLASH);
+    pty.prompt(131);
+}
+
+#[test]
+fn ctrl_c_in_standby_leaves_the_queue() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = Candidate::new(&etcd).spawn();
+    leader.wait_event("started");
+    let mut pty = Pty::shell(&etcd);
+    pty.line("$L -- sleep 600");
+    eventually(LIMIT, || etcd.keys("/election/test/").len() == 2);
+    pty.keys(CTRL_C);
+    pty.prompt(130);
+    assert_eq!(etcd.keys("/election/test/").len(), 1);
+}
+
+#[test]
+fn a_shell_within_has_its_own_jobs() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    pty.line("PS1='inner<$?> ' $L -- bash --norc --noprofile -i");
+    pty.expect("inner<0> ");
+    let job = "sh -c 'echo u''p; exec sleep 600'";
+    pty.line(job);
+    pty.expect("up\r\n");
+    pty.keys(CTRL_C);
+    pty.expect("inner<130> ");
+    pty.line(job);
+    pty.expect("up\r\n");
+    pty.keys(CTRL_Z);
+    pty.expect("Stopped");
+    pty.expect("inner<148> ");
+    pty.line("fg");
+    pty.expect("fg\r\n");
+    pty.expect("sleep 600'\r\n");
+    pty.keys(CTRL_C);
+    pty.expect("inner<130> ");
+    pty.line("exit 5");
+    pty.prompt(5);
+}
+
+#[test]
+fn ctrl_z_and_fg() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    pty.line(r"$L --ttl 30s -- sh -c 'echo u''p; read x; echo got $x'");
+    pty.expect("up\r\n");
+    pty.keys(CTRL_Z);
+    pty.expect("Stopped");
+    pty.prompt(148);
+    pty.line("fg");
+    pty.expect("fg\r\n");
+    pty.line("hello");
+    pty.expect("got hello");
+    pty.prompt(0);
+}
+
+#[test]
+fn suspended_for_longer_than_the_lease() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    let beat = Beat::new();
+    let words: Vec<String> = beat
+        .life()
+        .argv()
+        .iter()
+        .map(|w| format!("'{}'", w.to_str().expect("text").replace('\'', r"'\''")))
+        .collect();
+    pty.line(&format!("$L -- {}", words.join(" ")));
+    pty.expect("command started");
+    beat.wait_tokens(1);
+    let rival = Candidate::new(&etcd).ttl("5s").life(beat.life()).spawn();
+    rival.wait_event("waiting");
+    pty.keys(CTRL_Z);
+    pty.expect("Stopped");
+    pty.prompt(148);
+    rival.wait_event("started");
+    beat.wait_tokens(2);
+    pty.line("fg");
+    pty.expect("no renewal was confirmed in time");
+    pty.prompt(75);
+    assert_eq!(assert_no_overlap(&beat).len(), 2);
+}
+
+#[test]
+fn in_the_background_it_stops_when_it_reads() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    pty.line("$L --ttl 30s -- cat &");
+    pty.expect("command started");
+    // The shell tells of jobs at its prompt.
+    eventually(LIMIT, || {
+        pty.line("jobs");
+        pty.prompt(0).contains("Stopped")
+    });
+    pty.line("fg");
+    pty.expect("cat\r\n");
+    pty.line("hello");
+    pty.expect("hello\r\nhello\r\n");
+    pty.keys(CTRL_D);
+    pty.prompt(0);
+}
+
+#[test]
+fn in_a_pipeline_it_is_one_job_with_the_others() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    // It may read the terminal, and the reader of its output keeps it.
+    pty.line("$L --ttl 30s -- sh -c 'echo u''p; read x < /dev/tty; echo got $x; read y < /dev/tty' | cat");
+    pty.expect("up\r\n");
+    pty.line("this");
+    pty.expect("got this");
+    pty.keys(CTRL_Z);
+    pty.expect("Stopped");
+    pty.prompt(148);
+    pty.line("fg");
+    pty.expect("fg\r\n");
+    pty.keys(CTRL_C);
+    pty.prompt(130);
+    eventually(LIMIT, || etcd.keys("").is_empty());
+}
+
+#[test]
+fn the_window_size_arrives() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    pty.line(r#"$L -q -- sh -c 'trap "stty size; exit 0" WINCH; stty size; while :; do sleep 0.05; done'"#);
+    pty.expect("24 200");
+    pty.resize(50, 132);
+    pty.expect("50 132");
+    pty.prompt(0);
+}
+
+#[test]
+fn the_modes_come_back_after_a_crash() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    // Within a script, whose shell does not mend them itself.
+    pty.line(
+        r#"sh -c "$L -q -- sh -c 'stty raw -echo; kill -9 \$\$'; stty -a | tr -d '\n'; sleep 600""#,
+    );
+    let modes = pty.expect(" echoke");
+    assert!(
+        modes.contains(" icanon") && modes.contains(" echo "),
+        "{modes}"
+    );
+    // And alone.
+    pty.keys(CTRL_C);
+    pty.prompt(130);
+    pty.line(r"$L -q -- sh -c 'stty raw -echo; kill -9 $$'");
+    pty.prompt(137);
+    pty.line("stty -a | tr -d '\n'; echo");
+    let modes = pty.expect(" echoke");
+    assert!(
+        modes.contains(" icanon") && modes.contains(" echo "),
+        "{modes}"
+    );
+}
+
+#[test]
+fn a_hang_up_ends_it() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    let beat = Beat::new();
+    let file = beat.file();
+    pty.line(&format!(
+        r#"$L -- sh -c 'trap "echo hup >> {0}.hup; exit 1" HUP; echo u''p; while :; do sleep 0.05; done'"#,
+        file.display()
+    ));
+    pty.expect("up\r\n");
+    pty.hang_up();
+    eventually(LIMIT, || {
+        etcd.keys("").is_empty() && pty.processes().is_empty()
+    });
+    let hups = std::fs::read_to_string(format!("{}.hup", file.display())).expect("a hang-up");
+    let _ = std::fs::remove_file(format!("{}.hup", file.display()));
+    assert_eq!(hups, "hup\n", "it comes once");
+}
