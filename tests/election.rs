@@ -518,8 +518,8 @@ async fn an_orphan_is_released_by_its_lease_alone() {
     assert!(matches!(last.waiting().await, Wait::Queue { ahead: 2, .. }));
     // A dead endpoint before the living one.
     let nobody = Port::reserve();
-    let list = format!("{},{}", nobody.address(), etcd.endpoint());
-    let both = Endpoint::parse_list(&list).unwrap();
+    let both = format!("{},{}", nobody.address(), etcd.endpoint());
+    let both = Endpoint::parse_list(&both).unwrap();
     for orphan in [middle, leader] {
         let lease = orphan.lease();
         drop(orphan);
