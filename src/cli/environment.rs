@@ -51,6 +51,18 @@ impl<'a> Environment<'a> {
             .or_else(|| (self.lookup)(&variable).map(|text| given(variable, text)))
     }
 
+    /// What `check` makes of the value of an option, if it has one.
+    pub fn parsed<T>(
+        &self,
+        option: &str,
+        flag: Option<OsString>,
+        check: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, UsageError> {
+        self.value(option, flag)
+            .map(|given| given.parse(check))
+            .transpose()
+    }
+
     /// The value of one of etcdctl's own variables, where etcdctl takes empty for absent.
     pub fn of_etcdctl(&self, variable: &str) -> Option<Given> {
         (self.lookup)(variable)

@@ -155,35 +155,21 @@ pub fn parse(
     let id = settings::id(&env, flags.id.take())?;
     let endpoints = settings::endpoints(&env, flags.endpoints.take(), check_endpoints)?;
     let wait = settings::patience(&env, &mut flags)?;
-    let value = |option, flag: &mut Option<OsString>| env.value(option, flag.take());
-    let conflict_exit_code = value("conflict-exit-code", &mut flags.conflict_exit_code)
-        .map(|given| given.parse(checks::exit_code))
-        .transpose()?
-        .unwrap_or(ExitStatus::NOT_ELECTED);
-    let on_loss = value("on-loss", &mut flags.on_loss)
-        .map(|given| given.parse(checks::on_loss))
-        .transpose()?
-        .unwrap_or(OnLoss::Exit);
-    let stop_signal = value("stop-signal", &mut flags.stop_signal)
-        .map(|given| given.parse(checks::stop_signal))
-        .transpose()?
-        .unwrap_or(Signal::SIGTERM);
-    let stop_timeout = value("stop-timeout", &mut flags.stop_timeout)
-        .map(|given| given.parse(checks::stop_timeout))
-        .transpose()?
-        .flatten();
-    let min_hold = value("min-hold", &mut flags.min_hold)
-        .map(|given| given.parse(checks::timeout))
-        .transpose()?
-        .unwrap_or(Duration::ZERO);
-    let cgroup = value("cgroup", &mut flags.cgroup)
-        .map(|given| given.parse(checks::cgroup))
-        .transpose()?
-        .unwrap_or(Cgroup::Auto);
-    let sd_ready = value("sd-ready", &mut flags.sd_ready)
-        .map(|given| given.parse(checks::sd_ready))
-        .transpose()?
-        .unwrap_or(SdReady::Standby);
+    let conflict_exit_code = env.parsed(
+        "conflict-exit-code",
+        flags.conflict_exit_code.take(),
+        checks::exit_code,
+    )?;
+    let on_loss = env.parsed("on-loss", flags.on_loss.take(), checks::on_loss)?;
+    let stop_signal = env.parsed("stop-signal", flags.stop_signal.take(), checks::stop_signal)?;
+    let stop_timeout = env.parsed(
+        "stop-timeout",
+        flags.stop_timeout.take(),
+        checks::stop_timeout,
+    )?;
+    let min_hold = env.parsed("min-hold", flags.min_hold.take(), checks::timeout)?;
+    let cgroup = env.parsed("cgroup", flags.cgroup.take(), checks::cgroup)?;
+    let sd_ready = env.parsed("sd-ready", flags.sd_ready.take(), checks::sd_ready)?;
     let no_new_privs = flags.no_new_privs || env.switch("no-new-privs")?;
     let sd_pass = flags.sd_pass || env.switch("sd-pass")?;
     let log = settings::log(&env, &mut flags)?;
@@ -199,14 +185,14 @@ pub fn parse(
         settings,
         timeline,
         wait,
-        conflict_exit_code,
-        on_loss,
-        stop_signal,
-        stop_timeout,
-        min_hold,
-        cgroup,
+        conflict_exit_code: conflict_exit_code.unwrap_or(ExitStatus::NOT_ELECTED),
+        on_loss: on_loss.unwrap_or(OnLoss::Exit),
+        stop_signal: stop_signal.unwrap_or(Signal::SIGTERM),
+        stop_timeout: stop_timeout.flatten(),
+        min_hold: min_hold.unwrap_or(Duration::ZERO),
+        cgroup: cgroup.unwrap_or(Cgroup::Auto),
         no_new_privs,
-        sd_ready,
+        sd_ready: sd_ready.unwrap_or(SdReady::Standby),
         sd_pass,
         endpoints,
         log,

@@ -135,7 +135,7 @@ impl Watch {
         self.shared.tell(message);
     }
 
-    /// Sends the guardian away; all is released. Waits for its end: an instant, or [`PATIENCE`] and
+    /// Sends the guardian away; all is released. Waits for its end: an instant, or a second and
     /// SIGKILL if it is frozen.
     pub fn dismiss(self) {
         self.shared.duty().dismissed = Some(BootInstant::now());
