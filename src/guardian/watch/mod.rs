@@ -309,7 +309,7 @@ impl Shared {
     }
 }
 
-/// A panic aborts the process, so no lock is ever theirs poisoned.
+/// A panic aborts the process, so no lock is ever seen poisoned.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
