@@ -121,7 +121,8 @@ fn a_log_that_nobody_reads_stalls_no_renewal() {
         .collect();
     let life: Vec<&OsString> = life.iter().collect();
     let run = Candidate::new(&etcd)
-        .ttl("2s")
+        .ttl("3s")
+        .grace("300ms")
         .args(["-v", "--renew-interval=100ms"])
         .text_log()
         .command(&life)
@@ -131,7 +132,7 @@ fn a_log_that_nobody_reads_stalls_no_renewal() {
     let record = || etcd.entry(&format!("{KEY}.term")).map(|r| r.mod_revision);
     let first = record().expect("a record");
     // Two TTLs and more: had a renewal waited for the log, the command would be dead.
-    let until = now() + 4.5;
+    let until = now() + 6.5;
     eventually(LIMIT, || now() > until);
     let last = record().expect("a record");
     assert!(last > first + 10, "{first} to {last}");

@@ -202,20 +202,20 @@ fn without_a_stop_timeout_a_planned_stop_may_outlast_the_ttl() {
     }
     let (etcd, beat) = (Etcd::start(), Beat::new());
     let leader = Candidate::new(&etcd)
-        .ttl("2s")
+        .ttl("3s")
         .grace("200ms")
-        .life(beat.life().notes_term().exits(5, Duration::from_secs(4)))
+        .life(beat.life().notes_term().exits(5, Duration::from_secs(5)))
         .spawn();
     let first = leader.wait_elected();
     beat.wait_stamp(first, "beat");
-    let standby = Candidate::new(&etcd).ttl("2s").life(beat.life()).spawn();
+    let standby = Candidate::new(&etcd).life(beat.life()).spawn();
     standby.wait_event("waiting");
     leader.signal(Signal::SIGTERM);
     let asked = beat.wait_stamp(first, "term").at;
     assert_eq!(leader.wait().code(), Some(5));
     let ended = beat.wait_stamp(first, "end").at;
     assert!(
-        ended - asked > 2.2,
+        ended - asked > 3.2,
         "longer than TTL or grace: {asked} to {ended}"
     );
     assert!(leader.events_named("killed").is_empty());

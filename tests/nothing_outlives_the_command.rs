@@ -82,7 +82,7 @@ fn leadership_is_renewed_as_long_as_a_planned_stop_takes() {
     let (etcd, beat) = (Etcd::start(), Beat::new());
     // A planned stop has no limit of its own, so the tree lives beyond the TTL.
     let leader = Candidate::new(&etcd)
-        .ttl("2s")
+        .ttl("3s")
         .grace("0s")
         .life(beat.life().notes_term().with_daemon())
         .spawn();

@@ -64,7 +64,9 @@ fn json_has_one_object_a_line_with_the_fields_of_the_manual() {
     leader.wait_gone();
     standby.wait_gone();
 
-    let events = leader.events();
+    let mut events = leader.events();
+    // On a busy machine etcd may be late once.
+    events.retain(|event| event["level"] != "warn");
     let story = [
         "campaigning",
         "elected",
@@ -136,7 +138,7 @@ fn a_lost_leadership_is_an_error_with_its_reason() {
     // Quiet: what is left is what a person has to know.
     let run = Candidate::new(&etcd)
         .arg("-q")
-        .ttl("3s")
+        .grace("300ms")
         .sh("trap '' TERM; echo ready; while :; do sleep 0.01; done")
         .spawn();
     eventually(support::LIMIT, || run.stdout().contains("ready"));
