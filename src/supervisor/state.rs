@@ -68,6 +68,8 @@ pub struct Run {
     pub end: Option<End>,
     /// Whether leadership is over.
     pub lost: bool,
+    /// Whether the guardian was told that it is over. What it makes of that is heard later.
+    pub loss_told: bool,
     /// Whether the guardian is dead.
     pub guardian_lost: bool,
     /// When the command was ordered to start.
@@ -97,6 +99,7 @@ impl Run {
             cause: None,
             end: None,
             lost: false,
+            loss_told: false,
             guardian_lost: false,
             began: Instant::now(),
             suspected: None,

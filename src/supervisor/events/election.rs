@@ -172,7 +172,8 @@ impl Supervisor {
 
     fn on_loss(&mut self, loss: Loss) {
         match &mut self.state {
-            State::Running(_) => {
+            State::Running(run) => {
+                run.loss_told = true;
                 let reason = match loss {
                     Loss::KeyLost => Reason::KeyLost,
                     Loss::LeaseLost => Reason::LeaseLost,

@@ -33,7 +33,7 @@ impl Supervisor {
                     if is_stop(signal) {
                         self.job.stop(signal);
                     }
-                } else if asks_to_end(signal) && !ignored && run.cause.is_none() {
+                } else if asks_to_end(signal) && !ignored && run.cause.is_none() && !run.loss_told {
                     run.note(Cause::Command);
                     self.plan_stop(signal);
                 } else if signal.0 == libc::SIGCONT {
