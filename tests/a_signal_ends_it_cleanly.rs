@@ -39,8 +39,8 @@ fn send(pid: Pid, signal: &str) {
 }
 
 fn standby(etcd: &Etcd) -> Running {
-    // Without a terminal, which would give SIGHUP another meaning.
-    let candidate = Candidate::new(etcd).ttl("5s").under(&["setsid"]);
+    // It has a session of its own, without a terminal, which would give SIGHUP another meaning.
+    let candidate = Candidate::new(etcd).ttl("5s");
     let run = candidate.sh(LISTENER).spawn();
     run.wait_event("waiting");
     run
@@ -190,8 +190,6 @@ fn a_command_that_ignores_the_stop_signal_is_killed_after_the_stop_timeout() {
     assert!(now() - asked >= 0.4);
     assert_eq!(death_of(run.wait()), 9);
     run.wait_gone();
-    // A stamp is rounded down to 10 ms, and written every 10 ms or so.
-    assert!(beat.last_stamp(token).at - asked > 0.2);
     etcd.assert_nothing_left();
 }
 

@@ -160,7 +160,9 @@ fn failed_renewals_and_a_kill_are_logged() {
     }
     let etcd = Etcd::start();
     let run = Candidate::new(&etcd)
-        .ttl("2s")
+        .ttl("6s")
+        .grace("1s")
+        .margin("2s")
         .sh("trap '' TERM; echo ready; while :; do sleep 0.01; done")
         .spawn();
     eventually(support::LIMIT, || run.stdout().contains("ready"));
