@@ -70,6 +70,11 @@ fn the_runtime_is_stuck() {
     leader.wait_event("renewed");
     let stalled = Stalled::main_thread(leader.pid());
     assert_fenced_in_time(&leader, &beat, token);
+    // By the guardian, whose work it is: the watch over it would kill without a stop signal.
+    let due = leader.instants(GRACE, MARGIN);
+    let term = beat.wait_stamp(token, "term").at;
+    assert!(term > due.stop - ROUNDING, "{term} {due:?}");
+    assert!(beat.last_stamp(token).at > due.kill - SLACK, "{due:?}");
     // It finds out, and leaves its successor alone.
     drop(stalled);
     assert_eq!(leader.wait().code(), Some(75));

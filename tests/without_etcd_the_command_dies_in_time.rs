@@ -6,7 +6,8 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    Beat, Candidate, Etcd, Instants, Proxy, Running, Signal, assert_no_overlap, now, require_etcd,
+    Beat, Candidate, Etcd, Instants, Proxy, Running, Signal, assert_no_overlap, instant_of, now,
+    require_etcd,
 };
 
 const TTL: f64 = 5.0;
@@ -158,6 +159,32 @@ fn answers_vanish_although_every_request_is_served() {
     assert_eq!(leader.wait().code(), Some(75));
     beat.wait_tokens(2);
     assert_no_overlap(&beat);
+}
+
+#[test]
+fn renewals_come_back_after_the_stop_signal_and_rescue_nobody() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let proxy = Proxy::new(&etcd);
+    let leader = leader(&etcd, &beat)
+        .args(["--renew-interval", "300ms"])
+        .endpoints(proxy.endpoint())
+        .spawn();
+    let token = leader.wait_elected();
+    leader.wait_event("renewed");
+    proxy.pause();
+    leader.wait_event("stopping");
+    let due = leader.instants(GRACE, MARGIN);
+    proxy.resume();
+    assert_eq!(leader.wait().code(), Some(75));
+    let last = beat.last_stamp(token).at;
+    assert!(last > due.kill - SLACK, "killed early: {last} {due:?}");
+    assert!(last < due.kill + SLACK, "killed late: {last} {due:?}");
+    let renewals = leader.events_named("renewed");
+    let after = renewals.iter().filter(|r| instant_of(r) > due.stop).count();
+    println!("{after} renewals were confirmed after the stop signal");
 }
 
 /// The leader campaigns again after etcd was away.
