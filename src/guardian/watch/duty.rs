@@ -129,10 +129,12 @@ impl Owed {
     /// When the guardian is to be given up, if nothing is heard of it before.
     fn give_up_at(&self) -> Option<BootInstant> {
         let (grace, margin) = (self.timeline.grace(), self.timeline.margin());
-        // It does all of this by itself; what is left after the slack is the time to kill it and the tree.
+        // It does all of this by itself. To give it up costs the command what is left of its grace
+        // period, so a machine that is only busy gets half of that to let it speak; the other half is
+        // the time to kill it and the tree.
         let must_have_acted = match self.done {
             Done::Nothing => {
-                let slack = (grace.max(margin) / 4).min(PATIENCE);
+                let slack = (grace / 2).max(margin / 4);
                 Some(self.told.stop_at(grace) + slack)
             }
             Done::Stopped => Some(self.told.0 + margin / 4),
