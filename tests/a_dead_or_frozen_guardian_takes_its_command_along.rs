@@ -14,7 +14,7 @@ use support::{
 /// A hand-over that did not wait for the TTL.
 const PROMPT: f64 = 3.0;
 /// How late a busy machine may run us.
-const SLACK: f64 = 0.4;
+const SLACK: f64 = 0.6;
 
 fn candidate(etcd: &Etcd, id: &str, ttl: &str) -> Candidate {
     Candidate::new(etcd).id(id).ttl(ttl).arg("-v")

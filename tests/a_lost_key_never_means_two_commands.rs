@@ -18,7 +18,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// "At once", on a busy machine; the leader below would notice by itself only after seconds.
 const AT_ONCE: f64 = 1.0;
 /// How late a busy machine may run us.
-const SLACK: f64 = 0.4;
+const SLACK: f64 = 0.6;
 /// Stamps are rounded down to 10 ms, log lines to 1 ms.
 const ROUNDING: f64 = 0.015;
 
