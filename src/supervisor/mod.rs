@@ -12,11 +12,12 @@ mod orphan;
 mod signals;
 mod start;
 mod state;
+mod status;
 mod words;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
 pub use start::run;
 
@@ -37,6 +38,8 @@ const FAREWELL: Duration = Duration::from_secs(8);
 const QUICK_FAREWELL: Duration = Duration::from_secs(2);
 /// How long after the instant at which another may start the tree is still waited for.
 const UNPROVEN: Duration = Duration::from_secs(5);
+/// How soon a manager that had no room for a message is tried again.
+const SAY_AGAIN: Duration = Duration::from_millis(100);
 
 /// All that one run of leaderrun holds.
 struct Supervisor {
@@ -54,6 +57,8 @@ struct Supervisor {
     /// Whether somebody asked leaderrun to end.
     asked_to_end: bool,
     systemd: Systemd,
+    /// Why etcd does not answer at present.
+    outage: Option<String>,
     /// What has been learnt while standing for election, for the verdict if time runs out.
     campaign: Campaign,
 }
@@ -102,10 +107,12 @@ impl Supervisor {
                 },
                 signal = signals.next() => self.on_signal(signal),
                 _ = watchdog.tick(), if feeding.is_some() => self.systemd.feed_watchdog(),
+                () = sleep(SAY_AGAIN), if self.systemd.owes() => self.systemd.pay(),
                 () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
                     self.on_alarm();
                 }
             }
+            self.tell_status();
             if let State::Done(status) = self.state {
                 return status;
             }

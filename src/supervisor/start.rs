@@ -137,6 +137,7 @@ fn supervise(
             job: Job::new(),
             asked_to_end: false,
             systemd: Systemd::from_environment(),
+            outage: None,
         };
         let status = supervisor.live(signals).await;
         // With a tree that could not be proven dead, the guardian goes on killing as an orphan.

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::clock::BootInstant;
-use crate::election::Term;
+use crate::election::{Term, Token};
 use crate::exit_status::ExitStatus;
 use crate::report::LossReason;
 use crate::supervisor::UNPROVEN;
@@ -21,6 +21,8 @@ pub enum State {
     Running(Run),
     /// The command is over, and leadership is kept for a while all the same (`--min-hold`).
     Holding {
+        /// The token of the term.
+        token: Token,
         /// The command's.
         status: ExitStatus,
         /// When the term is given up.

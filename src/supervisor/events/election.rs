@@ -62,6 +62,7 @@ impl Supervisor {
 
     fn etcd_answered(&mut self) {
         self.campaign.unanswered = None;
+        self.outage = None;
         if let Some(event) = self.trouble.answered(BootInstant::now()) {
             self.log.event(event);
         }
@@ -70,10 +71,6 @@ impl Supervisor {
     fn on_waiting(&mut self, wait: Wait) {
         self.etcd_answered();
         self.log.event(LogEvent::waiting(&wait, BootInstant::now()));
-        self.systemd.status(&match &wait {
-            Wait::Queue { leader, ahead } => format!("standby behind {ahead}, {leader} leads"),
-            Wait::Record { .. } => "next in line, waiting out the last leader's record".to_owned(),
-        });
         self.campaign.waiting = Some(wait);
         if matches!(self.state, State::Standby) && self.options.wait == Patience::Try {
             self.give_up();
@@ -131,9 +128,8 @@ impl Supervisor {
                 self.watch.extend(deadline);
                 let stop = run.deadline.stop_at(run.term.timeline.grace());
                 let remaining = stop.saturating_since(BootInstant::now());
-                let token = run.term.token;
                 self.log.event(LogEvent::Renewed { remaining });
-                self.systemd.status(&format!("leading with token {token}"));
+                self.outage = None;
             }
             State::Standby
             | State::Holding { .. }
@@ -147,6 +143,7 @@ impl Supervisor {
         let State::Running(run) = &self.state else {
             return;
         };
+        self.outage = Some(error.clone());
         // Once it is over, failing renewals are no news; and while raft terms differ, say, there may be
         // many in a second.
         let repeated = self
@@ -159,10 +156,6 @@ impl Supervisor {
         self.last_failure = Some((error.clone(), Instant::now()));
         let stop = run.deadline.stop_at(run.term.timeline.grace());
         let remaining = stop.saturating_since(BootInstant::now());
-        self.systemd.status(&format!(
-            "leading with token {}, but the last renewal failed: {error}",
-            run.term.token
-        ));
         self.log.event(LogEvent::RenewalFailed {
             endpoint,
             error,
@@ -198,6 +191,7 @@ impl Supervisor {
         if !matches!(self.state, State::Standby) {
             return;
         }
+        self.outage = Some(error.to_owned());
         if !answered_before {
             self.campaign.unanswered = Some(error.to_owned());
         }

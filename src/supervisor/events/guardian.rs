@@ -5,6 +5,7 @@ use nix::libc;
 use tokio::time::Instant;
 
 use crate::clock::BootInstant;
+use crate::election::Token;
 use crate::exit_status::ExitStatus;
 use crate::guardian::message::{FromGuardian, Reason, Step, ToGuardian};
 use crate::guardian::watch::News;
@@ -44,10 +45,6 @@ impl Supervisor {
     fn on_started(&mut self, pid: i32) {
         self.log.event(LogEvent::Started { pid });
         self.job.started(pid);
-        if let State::Running(run) = &self.state {
-            self.systemd
-                .status(&format!("leading with token {}", run.term.token));
-        }
         self.systemd.ready();
         // The command has its streams; a pipe is to end when the command does.
         let _ = sys::point_standard_streams_at_null(streams_to_let_go(self.options.on_loss));
@@ -157,12 +154,13 @@ impl Supervisor {
         if let (Afterwards::Exit(status), Some(Cause::Command)) = (then, run.cause)
             && !run.lost
         {
+            let token = run.term.token;
             let until = run.began + self.options.min_hold;
             if until > Instant::now() {
                 if self.asked_to_end {
                     self.cut_hold_short(status);
                 } else {
-                    self.hold(status, until);
+                    self.hold(token, status, until);
                 }
                 return;
             }
@@ -171,11 +169,13 @@ impl Supervisor {
     }
 
     /// The command is over, and leadership is kept until `until` all the same.
-    fn hold(&mut self, status: ExitStatus, until: Instant) {
+    fn hold(&mut self, token: Token, status: ExitStatus, until: Instant) {
         // If we are killed now, the record is to stand.
         self.watch.tell(ToGuardian::Lease(None));
-        self.systemd
-            .status("the command is done, leadership is held a little longer");
-        self.state = State::Holding { status, until };
+        self.state = State::Holding {
+            token,
+            status,
+            until,
+        };
     }
 }

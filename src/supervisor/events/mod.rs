@@ -46,7 +46,7 @@ impl Supervisor {
                     self.state = State::Done(ExitStatus::NotProven);
                 }
             }
-            State::Holding { status, until } => {
+            State::Holding { status, until, .. } => {
                 if *until <= Instant::now() {
                     let then = Afterwards::Exit(*status);
                     self.release(then);
@@ -139,6 +139,9 @@ impl Supervisor {
     /// Gives up the term. Only ever over an empty tree.
     pub(super) fn release(&mut self, then: Afterwards) {
         let campaign_again = then == Afterwards::Campaign;
+        if !campaign_again {
+            self.systemd.stopping(None);
+        }
         let _ = self.election.commands.send(Command::End { campaign_again });
         let until = Instant::now() + FAREWELL;
         self.state = State::Releasing { then, until };

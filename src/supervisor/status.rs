@@ -1,0 +1,58 @@
+//! Where a run stands, in a line for `systemctl status`.
+
+use crate::election::Wait;
+use crate::supervisor::Supervisor;
+use crate::supervisor::state::{Cause, State};
+
+impl Supervisor {
+    /// Tells systemd, if it has changed.
+    pub(super) fn tell_status(&mut self) {
+        if self.systemd.listens() {
+            let status = self.status();
+            self.systemd.status(&status);
+        }
+    }
+
+    fn status(&self) -> String {
+        let id = &self.options.id;
+        match &self.state {
+            State::Standby => match (&self.outage, &self.campaign.waiting) {
+                (Some(error), _) => format!("standby, but etcd does not answer: {error}"),
+                (None, None) => "standby, joining the election".to_owned(),
+                (None, Some(Wait::Queue { leader, ahead })) => {
+                    format!("standby behind {ahead}, {leader} leads")
+                }
+                (None, Some(Wait::Record { holder, .. })) => match holder {
+                    Some(token) => {
+                        format!(
+                            "standby, next in line once the term with token {token} has run out"
+                        )
+                    }
+                    None => "standby, next in line once the last term has run out".to_owned(),
+                },
+            },
+            State::Elected(term) => format!("elected as {id} with token {}", term.token),
+            State::Running(run) => {
+                let token = run.term.token;
+                match (run.cause, &self.outage) {
+                    (Some(Cause::Lost(_)), _) => {
+                        format!("lost the leadership with token {token}, stopping the command")
+                    }
+                    (Some(_), _) => {
+                        format!("leading as {id} with token {token} until the command has stopped")
+                    }
+                    (None, Some(error)) => format!(
+                        "leading as {id} with token {token}, but the last renewal failed: {error}"
+                    ),
+                    (None, None) => format!("leading as {id} with token {token}"),
+                }
+            }
+            State::Holding { token, .. } => {
+                format!("leading as {id} with token {token}, the command is done (--min-hold)")
+            }
+            State::Releasing { .. } => "giving up the leadership".to_owned(),
+            State::Leaving { .. } => "leaving the election".to_owned(),
+            State::Done(_) => "done".to_owned(),
+        }
+    }
+}
