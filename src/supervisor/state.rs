@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::clock::BootInstant;
-use crate::election::{Term, Token};
+use crate::election::{LeaseId, Term, Token};
 use crate::exit_status::ExitStatus;
 use crate::report::LossReason;
 use crate::supervisor::UNPROVEN;
@@ -76,6 +76,8 @@ pub struct Run {
     pub guardian_lost: bool,
     /// When the command was ordered to start.
     pub began: Instant,
+    /// The lease, as long as the guardian is not to give it back if we are killed (`--min-hold`).
+    pub withheld: Option<LeaseId>,
     /// Since when the tree looks as if it could not be proven dead.
     pub suspected: Option<Instant>,
 }
@@ -104,6 +106,7 @@ impl Run {
             loss_told: false,
             guardian_lost: false,
             began: Instant::now(),
+            withheld: None,
             suspected: None,
         }
     }

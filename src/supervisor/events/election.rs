@@ -112,8 +112,14 @@ impl Supervisor {
             margin: term.timeline.margin(),
             placement: self.job.place(),
         };
-        self.watch.start(order, term.timeline);
-        self.state = State::Running(Run::new(term, deadline));
+        let mut run = Run::new(term, deadline);
+        if !self.options.min_hold.is_zero() {
+            // If we are killed now, the record is to stand, so that nobody runs the command again at once.
+            run.withheld = Some(run.term.lease);
+            self.watch.tell(ToGuardian::Lease(None));
+        }
+        self.watch.start(order, run.term.timeline);
+        self.state = State::Running(run);
     }
 
     fn on_extended(&mut self, deadline: Deadline) {
@@ -126,6 +132,11 @@ impl Supervisor {
             State::Running(run) => {
                 run.deadline = run.deadline.max(deadline);
                 self.watch.extend(deadline);
+                if run.began.elapsed() >= self.options.min_hold
+                    && let Some(lease) = run.withheld.take()
+                {
+                    self.watch.tell(ToGuardian::Lease(Some(lease)));
+                }
                 let stop = run.deadline.stop_at(run.term.timeline.grace());
                 let remaining = stop.saturating_since(BootInstant::now());
                 self.log.event(LogEvent::Renewed { remaining });

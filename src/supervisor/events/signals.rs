@@ -49,9 +49,11 @@ impl Supervisor {
                     self.cut_hold_short(status);
                 }
             }
-            // A person who asks twice does not want to wait.
-            State::Leaving { .. } if signal.0 == libc::SIGINT || signal.0 == libc::SIGTERM => {
-                self.state = State::Done(ExitStatus::Signalled(signal.0));
+            // A person who asks twice does not want to wait. The first cause gives the status.
+            State::Leaving { status, .. }
+                if signal.0 == libc::SIGINT || signal.0 == libc::SIGTERM =>
+            {
+                self.state = State::Done(*status);
             }
             State::Releasing { then, .. } => {
                 if self.asked_to_end && *then == Afterwards::Campaign {
