@@ -34,6 +34,7 @@ pub mod renewals;
 mod running;
 mod scratch;
 mod stalled;
+mod systemd;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -53,6 +54,7 @@ pub use instants::{Instants, instant_of};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use ports::Port;
+pub use process::{children_of, in_namespace_of, is_alive, is_stopped};
 pub use process::{children_of, is_alive, is_stopped};
 pub use proxy::Proxy;
 pub use pty::Pty;
@@ -60,6 +62,7 @@ pub use running::Running;
 pub use scratch::Scratch;
 pub use serde_json::Value;
 pub use stalled::Stalled;
+pub use systemd::{Systemd, shipped_units};
 
 /// How long a test waits for what must happen; far longer than it takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -139,13 +142,20 @@ pub fn require_etcd() -> bool {
         std::env::var_os("LEADERRUN_TEST_REQUIRE").is_none_or(|v| v != "1"),
         "{missing} cannot be run, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup, or set ETCD and ETCDCTL"
     );
+    skip(&format!(
+        "{missing} cannot be run (scripts/setup installs etcd; ETCD and ETCDCTL name others)"
+    ));
+    false
+}
+
+/// Says loudly that the present test is skipped.
+pub fn skip(why: &str) {
     // Past the test runner's capture, which would hide it in a test that "passes".
     let line = format!(
-        "SKIPPED {}: {missing} cannot be run (scripts/setup installs etcd; ETCD and ETCDCTL name others)\n",
+        "SKIPPED {}: {why}\n",
         thread::current().name().unwrap_or("a test")
     );
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
-    false
 }
 
 /// The etcd to start: `ETCD`, or the one on the PATH.

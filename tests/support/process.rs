@@ -85,6 +85,20 @@ fn stat(pid: Pid) -> Option<(char, Pid)> {
     Some((state, Pid::from_raw(parent)))
 }
 
+/// All processes of the PID namespace of `pid`, each with the id that it has there.
+pub fn in_namespace_of(pid: Pid) -> Vec<(Pid, String)> {
+    let namespace = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let wanted = namespace(pid);
+    pids()
+        .filter(|&pid| wanted.is_some() && namespace(pid) == wanted)
+        .filter_map(|pid| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let ids = status.lines().find_map(|l| l.strip_prefix("NSpid:"))?;
+            Some((pid, ids.split_whitespace().last()?.to_owned()))
+        })
+        .collect()
+}
+
 /// Whether a process exists and is no zombie.
 pub fn is_alive(pid: Pid) -> bool {
     stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
