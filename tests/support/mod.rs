@@ -55,7 +55,6 @@ pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use ports::Port;
 pub use process::{children_of, in_namespace_of, is_alive, is_stopped};
-pub use process::{children_of, is_alive, is_stopped};
 pub use proxy::Proxy;
 pub use pty::Pty;
 pub use running::Running;
