@@ -80,7 +80,7 @@ fn killed_by_timeout() {
     }
     let (etcd, beat) = (Etcd::start(), Beat::new());
     let leader = candidate(&etcd, "leader", "30s")
-        .under(&["timeout", "-s", "KILL", "3"])
+        .under(&["timeout", "-s", "KILL", "5"])
         .life(beat.life().with_daemon())
         .spawn();
     let token = leader.wait_elected();

@@ -84,8 +84,9 @@ fn noticed(deed: Deed, other: Other) {
     });
     // From here on it would be two seconds to the next renewal.
     leader.wait_another_event("renewed");
-    let done = now();
+    let before = now();
     deed.is_done(&etcd);
+    let done = now();
     let another = waits.unwrap_or_else(|| another(&etcd, &beat));
 
     let reason = leader.wait_event("stopping")["reason"].clone();
@@ -113,7 +114,7 @@ fn noticed(deed: Deed, other: Other) {
         first - last
     );
     assert!(term - done < AT_ONCE, "{done} {term}");
-    assert!(last > done + grace - SLACK, "{done} {term} {last}");
+    assert!(last > before + grace - SLACK, "{before} {term} {last}");
     assert!(last < term + grace + SLACK, "{done} {term} {last}");
     // Its record was removed: the TTL was not waited for.
     assert!(first - last < 3.0, "{last} {first}");
