@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use nix::unistd::getpid;
 
 use crate::cli::{Cgroup, OnLoss, RunOptions};
@@ -52,8 +52,10 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         endpoints: Endpoint::parse_list(&options.endpoints)?,
         ancestor: environment::nearest_ancestor(&options.key),
     };
+    sys::check_proc()?;
+    sys::open_null()
+        .context("cannot open /dev/null, which is needed to let go of standard streams")?;
     sys::block_all_signals();
-    sys::check_proc().map_err(|e| anyhow!("{e}; the command's descendants are found there"))?;
     // `helper & exec leaderrun` leaves us children that are none of the command's.
     let children = sys::children_of(getpid()).context("cannot read /proc")?;
     let spared = children.into_iter().map(|p| p.pid).collect();

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -97,12 +97,14 @@ pub fn set_standard_streams(streams: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens `/dev/null`, which a bare container may lack.
+pub fn open_null() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/null")
+}
+
 /// Lets go of the user's standard streams: those of `which` become /dev/null.
 pub fn point_standard_streams_at_null(which: &[RawFd]) -> io::Result<()> {
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
+    let null = open_null()?;
     for &stream in which {
         // SAFETY: as in set_standard_streams.
         if unsafe { libc::dup2(null.as_fd().as_raw_fd(), stream) } < 0 {

@@ -98,19 +98,26 @@ pub fn descendants_of(root: Pid) -> io::Result<Vec<Process>> {
     Ok(found)
 }
 
-/// Whether /proc speaks of the processes that this one can see: it may be missing, belong to another pid
-/// namespace, or hide what is not ours (`hidepid`, proc(5)).
+/// Makes sure that `/proc` shows this process under the id that it has: what the tree is read from must
+/// be mounted, and be of our own PID namespace.
 ///
 /// # Errors
-/// What is wrong with it, for a person.
-pub fn check_proc() -> Result<(), String> {
-    match fs::read_link("/proc/self") {
-        Ok(link) if link.to_str() == Some(&getpid().to_string()) => Ok(()),
-        Ok(_) => {
-            Err("/proc belongs to another pid namespace: mount one for this namespace".to_owned())
-        }
-        Err(e) => Err(format!("/proc cannot be read ({e}): mount it")),
+/// What is wrong, and how to mount another.
+pub fn check_proc() -> io::Result<()> {
+    let shown = fs::read_link("/proc/self").map_err(|e| {
+        let message = format!(
+            "/proc is needed to find the command's processes, and is not there ({e}): \
+             mount -t proc proc /proc"
+        );
+        io::Error::new(e.kind(), message)
+    })?;
+    if shown.to_str() == Some(&getpid().to_string()) {
+        return Ok(());
     }
+    Err(io::Error::other(
+        "/proc shows the processes of another PID namespace, and is needed to find the command's: \
+         mount -t proc proc /proc (unshare has --mount-proc for it)",
+    ))
 }
 
 /// Whether a signal keeps this process stopped at present.
