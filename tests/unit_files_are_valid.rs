@@ -53,12 +53,15 @@ fn complaints(change: impl Fn(&str) -> String) -> Option<String> {
     };
     // The host's own units may be of any kind.
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let ours: String = said
+    let ours: Vec<_> = said
         .lines()
         .filter(|line| line.contains("leaderrun"))
-        .map(|line| format!("{line}\n"))
         .collect();
-    Some(if output.status.success() { ours } else { said })
+    Some(if output.status.success() {
+        ours.join("\n")
+    } else {
+        said
+    })
 }
 
 #[test]

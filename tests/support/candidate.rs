@@ -28,6 +28,7 @@ pub struct Candidate {
     arguments: Vec<OsString>,
     command: Vec<OsString>,
     wrapper: Vec<OsString>,
+    program: Option<PathBuf>,
     environment: Vec<(OsString, Option<OsString>)>,
     broken_rules: Vec<String>,
     uid: Option<u32>,
@@ -150,6 +151,12 @@ impl Candidate {
         self
     }
 
+    /// Where the wrapper finds leaderrun, if that is not where the build has put it.
+    pub fn program(self, program: impl Into<PathBuf>) -> Self {
+        let program = Some(program.into());
+        Self { program, ..self }
+    }
+
     /// A variable of leaderrun's environment, which is otherwise free of `LEADERRUN_*` and `ETCD*`.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), Some(value.into())));
@@ -212,7 +219,8 @@ impl Candidate {
     #[track_caller]
     pub fn spawn(self) -> Running {
         let dir = Scratch::new(&self.name.replace(['/', '\0'], "_"));
-        let mut program = PathBuf::from(env!("CARGO_BIN_EXE_leaderrun"));
+        let built = || PathBuf::from(env!("CARGO_BIN_EXE_leaderrun"));
+        let mut program = self.program.unwrap_or_else(built);
         if let Some(uid) = self.uid {
             // The user may not enter the directory of the build.
             program = copy_of(&program, &dir);

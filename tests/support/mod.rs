@@ -20,6 +20,7 @@
 mod after;
 mod beat;
 mod candidate;
+mod container;
 mod etcd;
 mod etcdctl;
 mod freezer;
@@ -47,6 +48,7 @@ use nix::time::{ClockId, clock_gettime};
 pub use after::{death_of, kill};
 pub use beat::{Beat, Life, Stamp, assert_no_overlap, overlaps};
 pub use candidate::{Candidate, Finished, KEY};
+pub use container::{Root, pid_1};
 pub use etcd::{Etcd, Member};
 pub use etcdctl::Entry;
 pub use freezer::Freezer;
