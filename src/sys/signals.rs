@@ -86,10 +86,19 @@ pub fn block_all_signals() {
 /// Blocks faults as well, for a process that nothing from outside is to end but SIGKILL: those that a
 /// program raises itself get through all the same (signal(7), "forced" signals in the kernel).
 pub fn block_faults_too() {
-    let mut set = empty_set();
-    // SAFETY: `set` is an initialised sigset_t.
-    unsafe { libc::sigfillset(&raw mut set) };
-    set_mask(&set);
+    // Past the C library, which keeps the two signals below SIGRTMIN for its threads, and lets nobody
+    // block them.
+    let all = u64::MAX;
+    // SAFETY: the kernel reads a set of 64 signals, whose size is given, and the old one is not asked for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            ptr::null_mut::<u64>(),
+            mem::size_of_val(&all),
+        );
+    }
 }
 
 /// Whether SIGPIPE was ignored before Rust's runtime, which always ignores it, began.
