@@ -23,7 +23,7 @@ use crate::supervisor::{Campaign, Supervisor, environment, orphan};
 use crate::sys::{self, Dispositions};
 
 /// How long the last lines of the log may wait for their reader.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Runs the command while it leads; returns when all is over. Must be called on the only thread.
 ///

@@ -88,7 +88,7 @@ impl Supervisor {
                 let signal = SignalNumber(libc::SIGCONT);
                 self.watch.tell(ToGuardian::Signal(signal));
             }
-            AfterStop::StopToo(signal) => self.job.stop(signal),
+            AfterStop::StopToo(signal) => self.stop_too(signal),
         }
     }
 

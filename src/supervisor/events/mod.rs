@@ -15,8 +15,10 @@ use crate::election::{Command, Wait};
 use crate::exit_status::ExitStatus;
 use crate::report::LogEvent;
 use crate::rules::Rule;
+use crate::supervisor::start::LAST_WORDS;
 use crate::supervisor::state::{Afterwards, Cause, State};
 use crate::supervisor::{FAREWELL, QUICK_FAREWELL, Supervisor};
+use crate::sys::SignalNumber;
 
 impl Supervisor {
     pub(in crate::supervisor) fn on_alarm(&mut self) {
@@ -134,6 +136,12 @@ impl Supervisor {
             OnLoss::Campaign if self.asked_to_end => Afterwards::Exit(ExitStatus::Lost),
             OnLoss::Campaign => Afterwards::Campaign,
         }
+    }
+
+    /// Stops this process as the terminal's job that it is, once what was logged can be read.
+    fn stop_too(&self, signal: SignalNumber) {
+        self.log.flush(LAST_WORDS);
+        self.job.stop(signal);
     }
 
     /// Gives up the term. Only ever over an empty tree.

@@ -24,14 +24,14 @@ impl Supervisor {
                 if ends && !ignored {
                     self.leave(ExitStatus::Signalled(signal.0));
                 } else if is_stop(signal) && !ignored {
-                    self.job.stop(signal);
+                    self.stop_too(signal);
                 }
             }
             State::Running(run) => {
                 if self.job.command_had(info) {
                     // The command does with it what it likes; we are one of its job.
                     if is_stop(signal) {
-                        self.job.stop(signal);
+                        self.stop_too(signal);
                     }
                 } else if asks_to_end(signal) && !ignored && run.cause.is_none() && !run.loss_told {
                     run.note(Cause::Command);
