@@ -134,6 +134,11 @@ impl Candidate {
         self
     }
 
+    /// The same, of a list that was made elsewhere.
+    pub fn argv(self, command: Vec<OsString>) -> Self {
+        Self { command, ..self }
+    }
+
     /// A shell script as the command.
     pub fn sh(self, script: &str) -> Self {
         self.command(&["sh", "-c", script])

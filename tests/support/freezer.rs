@@ -61,7 +61,19 @@ impl Freezer {
         made.map(|dir| Self { dir, version })
     }
 
-    /// Freezes a process, and returns once it stands still.
+    /// What runs a program inside, and all that it starts; for [`super::Candidate::under`].
+    pub fn entering(&self) -> Vec<String> {
+        let script = "echo 0 >\"$0\" && exec \"$@\"";
+        let procs = self.dir.join("cgroup.procs").display().to_string();
+        vec!["sh".into(), "-c".into(), script.into(), procs]
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Freezes a process and all that is below it in the hierarchy, and returns once they stand still.
     #[track_caller]
     pub fn freeze(&self, pid: Pid) {
         fs::write(self.dir.join("cgroup.procs"), pid.to_string()).expect("own cgroup");
@@ -100,6 +112,10 @@ impl Drop for Freezer {
             let procs = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
             for pid in procs.lines() {
                 let _ = fs::write(root.join("cgroup.procs"), pid);
+            }
+            // What a killed leaderrun has made in here.
+            for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(entry.path());
             }
             fs::remove_dir(&self.dir).is_ok()
         });

@@ -24,6 +24,7 @@ mod container;
 mod etcd;
 mod etcdctl;
 mod freezer;
+pub mod helper;
 mod instants;
 pub mod isolation;
 mod log;
@@ -56,7 +57,10 @@ pub use instants::{Instants, instant_of};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use ports::Port;
-pub use process::{children_of, in_namespace_of, is_alive, is_stopped};
+pub use process::{
+    children_of, count_deliveries, deliveries, in_namespace_of, is_alive, is_stopped, leave_without_first_thread,
+    send,
+};
 pub use proxy::Proxy;
 pub use pty::Pty;
 pub use running::Running;

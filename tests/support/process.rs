@@ -1,6 +1,6 @@
 //! Processes as `/proc` shows them, and children that do not outlive the test.
 
-// `pre_exec` is the one unsafe call of the harness, and this file its only place.
+// The unsafe calls of the harness, and this file is their only place.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -8,11 +8,15 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
+use nix::libc;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid, getppid, setsid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, setsid};
 
 /// The variable that marks every process of one tree, also those that daemonized.
 ///
@@ -75,13 +79,75 @@ pub fn resize(master: &impl AsRawFd, rows: u16, columns: u16) {
     assert_eq!(result, 0, "TIOCSWINSZ");
 }
 
-/// State and parent of a process, from `/proc/PID/stat`; `None` once it is reaped.
+/// Signals a process by number, for those signals that nix has no name for.
+#[track_caller]
+pub fn send(pid: Pid, signal: i32) {
+    // SAFETY: kill takes two integers.
+    let result = unsafe { libc::kill(pid.as_raw(), signal) };
+    assert_eq!(result, 0, "signal {signal} to {pid}");
+}
+
+/// How often each signal has come, since [`count_deliveries`].
+static DELIVERIES: [AtomicU64; 65] = [const { AtomicU64::new(0) }; 65];
+
+extern "C" fn count(signal: i32) {
+    if let Some(counter) = usize::try_from(signal).ok().and_then(|s| DELIVERIES.get(s)) {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts from now on how often each of these signals comes to this process.
+pub fn count_deliveries(signals: &[i32]) {
+    for &signal in signals {
+        // SAFETY: an all-zero sigaction is valid, and the handler only adds to an atomic.
+        let result = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = count as *const () as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+        };
+        assert_eq!(result, 0, "a handler for signal {signal}");
+    }
+}
+
+/// How often this signal has come.
+pub fn deliveries(signal: i32) -> u64 {
+    usize::try_from(signal).map_or(0, |s| DELIVERIES[s].load(Ordering::SeqCst))
+}
+
+/// Leaves a process, with a session of its own, whose first thread ends at once while another works:
+/// `/proc` shows it as a zombie, as it does after `pthread_exit(3)` in `main`.
+pub fn leave_without_first_thread(work: fn()) {
+    // SAFETY: the child is to start a thread, which glibc allows also if the parent had several: its fork
+    // leaves the allocator usable.
+    match unsafe { fork() }.expect("a child") {
+        ForkResult::Parent { .. } => {}
+        ForkResult::Child => {
+            let _ = setsid();
+            let _working = thread::spawn(work);
+            // SAFETY: exit(2), unlike exit_group(2), ends this thread alone; nothing on its stack is
+            // needed by the other.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+            unreachable!("it has ended");
+        }
+    }
+}
+
+/// State and parent of a process, from `/proc/PID/stat`; `None` once it is reaped. One whose first thread
+/// alone has ended is shown as a zombie, but lives ('R').
 fn stat(pid: Pid) -> Option<(char, Pid)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may contain anything, so count from the last one.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let parent = fields.next()?.parse().ok()?;
+    // The name is in parentheses and may contain anything, so count from the last one. The state is
+    // field 3 of proc_pid_stat(5).
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let state = fields.first()?.chars().next()?;
+    let parent = fields.get(1)?.parse().ok()?;
+    let threads: u64 = fields.get(17)?.parse().ok()?;
+    let state = if threads > 1 && state == 'Z' {
+        'R'
+    } else {
+        state
+    };
     Some((state, Pid::from_raw(parent)))
 }
 
@@ -160,11 +226,20 @@ pub fn tree_of(root: Pid, mark: &str) -> BTreeSet<Pid> {
 
 fn is_marked(pid: Pid, mark: &str) -> bool {
     let wanted = format!("{MARK}={mark}");
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-        environ
-            .split(|&b| b == 0)
-            .any(|variable| variable == wanted.as_bytes())
-    })
+    let shows = |file: &Path| {
+        fs::read(file).is_ok_and(|environ| {
+            environ
+                .split(|&b| b == 0)
+                .any(|variable| variable == wanted.as_bytes())
+        })
+    };
+    let dir = PathBuf::from(format!("/proc/{pid}"));
+    // A first thread that has ended has no memory any more, but the others have.
+    shows(&dir.join("environ"))
+        || fs::read_dir(dir.join("task")).is_ok_and(|tasks| {
+            let mut others = tasks.flatten().skip(1);
+            others.any(|task| shows(&task.path().join("environ")))
+        })
 }
 
 /// SIGKILL to each, whatever is left of it.

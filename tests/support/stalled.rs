@@ -3,11 +3,11 @@
 use std::fs;
 
 use nix::sys::ptrace;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::LIMIT;
-use super::within;
+use super::{LIMIT, eventually, within};
 
 /// A thread that stands still until this is dropped. Only the test's thread that made it may drop it.
 #[derive(Debug)]
@@ -39,6 +39,19 @@ impl Stalled {
             Some(thread) => Self::stop(Pid::from_raw(thread)),
             None => panic!("{process} has no thread {name}"),
         }
+    }
+
+    /// Waits until somebody has killed it. Until we have taken the news, its parent does not get it.
+    #[track_caller]
+    pub fn wait_killed(self) {
+        let look = WaitPidFlag::__WALL | WaitPidFlag::WNOHANG;
+        eventually(LIMIT, || match waitpid(self.thread, Some(look)) {
+            Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => true,
+            Ok(WaitStatus::StillAlive | WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)) => {
+                false
+            }
+            other => panic!("{other:?}"),
+        });
     }
 
     #[track_caller]
