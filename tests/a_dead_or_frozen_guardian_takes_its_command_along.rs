@@ -189,3 +189,34 @@ fn stopped_in_standby() {
         harmed_in_standby(|guardian| send(guardian, Signal::SIGSTOP));
     }
 }
+
+/// Nothing from outside but SIGKILL and SIGSTOP ends or stops the guardian: it changes nothing.
+#[test]
+fn no_signal_that_can_be_caught_means_anything_to_it() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let leader = candidate(&etcd, "leader", "3s").life(beat.life()).spawn();
+    let token = leader.wait_elected();
+    beat.wait_stamp(token, "beat");
+    let guardian = leader.guardian_pid();
+    let own = [Signal::SIGKILL as i32, Signal::SIGSTOP as i32];
+    for signal in (1..=64).filter(|s| !own.contains(s)) {
+        support::send(guardian, signal);
+        // What kills does so before the next one is sent; it shows which it was.
+        assert!(support::is_alive(guardian), "it died of signal {signal}");
+    }
+    // It still answers, and its timer still serves.
+    leader.wait_another_event("renewed");
+    leader.wait_another_event("renewed");
+    assert_eq!(leader.guardian_pid(), guardian);
+    assert!(!support::is_stopped(guardian));
+    for event in ["stopping", "killed", "lost", "warning", "error"] {
+        assert!(leader.events_named(event).is_empty(), "{event}");
+    }
+    assert_eq!(beat.tokens(), [token]);
+    leader.signal(Signal::SIGKILL);
+    leader.wait_event("released");
+    leader.wait_gone();
+}
