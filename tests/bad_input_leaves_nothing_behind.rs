@@ -5,7 +5,7 @@ mod support;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use support::{Candidate, Etcd, KEY, require_etcd};
+use support::{Candidate, Etcd, KEY, Scratch, require_etcd};
 
 /// Options with a value that is refused, and what the message says.
 fn bad_values() -> Vec<(&'static str, String, &'static str)> {
@@ -53,6 +53,10 @@ fn bad_values() -> Vec<(&'static str, String, &'static str)> {
         .map(|&(option, value, says)| (option, value.to_owned(), says))
         .collect();
     all.push(("id", "x".repeat(1025), "1024 bytes or less"));
+    all.push(("key", "x".repeat(4097), "4096 bytes or less"));
+    all.push(("key", "x".repeat(5000), "4096 bytes or less"));
+    let many = "127.0.0.1:2379,".repeat(1100) + "127.0.0.1:2379";
+    all.push(("endpoints", many, "16384 bytes or less"));
     all
 }
 
@@ -192,5 +196,41 @@ fn a_ttl_that_the_server_raised_makes_a_new_timeline() {
     let headroom = run.wait_event("tree-empty")["headroom"].as_f64();
     assert!(headroom.is_some_and(|s| s > 4.0 && s < 8.0), "{headroom:?}");
     run.wait_gone();
+    etcd.assert_nothing_left();
+}
+
+#[test]
+fn the_longest_key_and_identity_are_good() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let key = format!("/{}", "k".repeat(4095));
+    let run = Candidate::new(&etcd)
+        .key(&key)
+        .args(["--id", &"i".repeat(1024)])
+        .sh("test ${#LEADERRUN_KEY} = 4096 && test ${#LEADERRUN_ID} = 1024 && exit 3")
+        .spawn();
+    assert_eq!(run.wait().code(), Some(3), "{}", run.stderr());
+    run.wait_gone();
+    etcd.assert_nothing_left();
+}
+
+#[test]
+fn a_proc_of_another_pid_namespace() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let revision = etcd.revision();
+    let ran = Scratch::new("ran");
+    let mark = ran.path("mark").display().to_string();
+    // Without --mount-proc, whose absence is the mistake.
+    let run = all_but(&etcd, "")
+        .under(&["unshare", "--pid", "--fork"])
+        .command(&["touch", &mark]);
+    refused(run, 125, "/proc belongs to another pid namespace", "mount");
+    assert!(!ran.path("mark").exists());
+    assert_eq!(etcd.revision(), revision, "etcd was written to");
     etcd.assert_nothing_left();
 }

@@ -1,0 +1,144 @@
+//! The cgroups that leaderrun makes for its commands end with it, or with the next one.
+
+mod support;
+
+use std::fs;
+
+use support::{
+    Candidate, Etcd, Freezer, LIMIT, Running, Signal, death_of, eventually, kill, require_etcd,
+};
+
+/// A place of our own in the hierarchy, where no other test leaves anything. The freezing is not used.
+struct Place(Freezer);
+
+impl Place {
+    fn new() -> Option<Self> {
+        require_etcd().then(Freezer::mortal)?.map(Self)
+    }
+
+    fn candidate(&self, etcd: &Etcd) -> Candidate {
+        let entering = self.0.entering();
+        let entering: Vec<&str> = entering.iter().map(String::as_str).collect();
+        Candidate::new(etcd)
+            .ttl("3s")
+            .args(["--cgroup", "require"])
+            .under(&entering)
+    }
+
+    fn leaves(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.dir()).expect("own cgroup").flatten();
+        entries
+            .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    /// A leader whose command runs in its leaf.
+    #[track_caller]
+    fn leader(&self, etcd: &Etcd) -> Running {
+        let leader = self.candidate(etcd).spawn();
+        leader.wait_event("started");
+        let membership = format!("/proc/{}/cgroup", leader.command_pid());
+        let membership = fs::read_to_string(membership).expect("it lives");
+        let leaves = self.leaves();
+        assert!(
+            leaves.len() == 1 && membership.contains(&leaves[0]),
+            "{leaves:?} {membership}"
+        );
+        assert!(leaves[0].starts_with("leaderrun-"), "{leaves:?}");
+        leader
+    }
+}
+
+#[test]
+fn none_after_a_run() {
+    let Some(place) = Place::new() else { return };
+    let etcd = Etcd::start();
+    let run = place.candidate(&etcd).command(&["true"]).spawn();
+    assert_eq!(run.wait().code(), Some(0));
+    run.wait_gone();
+    assert!(place.leaves().is_empty(), "{:?}", place.leaves());
+    // Also not of one that made cgroups of its own.
+    let script = "own=$(sed -n 's/^0:://p' /proc/self/cgroup); mkdir -p \"$0$own/a/b\"; exit 4";
+    let root = fs::canonicalize(place.0.dir().join("..")).expect("the root");
+    let root = root.display().to_string();
+    let run = place
+        .candidate(&etcd)
+        .command(&["sh", "-c", script, &root])
+        .spawn();
+    assert_eq!(run.wait().code(), Some(4), "{}", run.stderr());
+    run.wait_gone();
+    assert!(place.leaves().is_empty(), "{:?}", place.leaves());
+}
+
+#[test]
+fn none_after_a_signal() {
+    let Some(place) = Place::new() else { return };
+    let etcd = Etcd::start();
+    let leader = place.leader(&etcd);
+    let standby = place.candidate(&etcd).spawn();
+    standby.wait_event("waiting");
+    for run in [&standby, &leader] {
+        run.signal(Signal::SIGTERM);
+        assert_eq!(death_of(run.wait()), 15);
+        run.wait_gone();
+    }
+    assert!(place.leaves().is_empty(), "{:?}", place.leaves());
+}
+
+#[test]
+fn none_after_the_command_was_killed() {
+    let Some(place) = Place::new() else { return };
+    let etcd = Etcd::start();
+    let leader = place.leader(&etcd);
+    kill(leader.command_pid(), Signal::SIGKILL);
+    assert_eq!(death_of(leader.wait()), 9);
+    leader.wait_gone();
+    assert!(place.leaves().is_empty(), "{:?}", place.leaves());
+}
+
+#[test]
+fn none_after_the_supervisor_or_the_guardian_was_killed() {
+    let Some(place) = Place::new() else { return };
+    let etcd = Etcd::start();
+    let leader = place.leader(&etcd);
+    leader.signal(Signal::SIGKILL);
+    leader.wait_gone();
+    assert!(place.leaves().is_empty(), "{:?}", place.leaves());
+
+    let leader = place.leader(&etcd);
+    kill(leader.guardian_pid(), Signal::SIGKILL);
+    assert_eq!(leader.wait().code(), Some(75));
+    leader.wait_gone();
+    assert!(place.leaves().is_empty(), "{:?}", place.leaves());
+}
+
+#[test]
+fn those_of_killed_families_are_removed_by_later_ones() {
+    let Some(place) = Place::new() else { return };
+    let etcd = Etcd::start();
+    let killed = place.leader(&etcd);
+    let guardian = killed.guardian_pid();
+    // Stopped first, so that neither can clean up after the other.
+    killed.signal(Signal::SIGSTOP);
+    kill(guardian, Signal::SIGKILL);
+    killed.signal(Signal::SIGKILL);
+    killed.wait_gone();
+    let left = place.leaves();
+    assert_eq!(left.len(), 1, "or this test shows nothing");
+
+    let living = place.candidate(&etcd).spawn();
+    living.wait_event("campaigning");
+    eventually(LIMIT, || !place.leaves().contains(&left[0]));
+    // One that is in use stays, whoever comes.
+    living.wait_event("started");
+    let in_use = place.leaves();
+    let standby = place.candidate(&etcd).spawn();
+    standby.wait_event("waiting");
+    assert!(in_use.iter().all(|leaf| place.leaves().contains(leaf)));
+    for run in [&standby, &living] {
+        run.signal(Signal::SIGTERM);
+        run.wait_gone();
+    }
+    assert!(place.leaves().is_empty(), "{:?}", place.leaves());
+}
