@@ -1,0 +1,120 @@
+//! With far more to do than the machine has processors, SIGKILL still comes before another may start: the
+//! margin is what a guardian may be late by.
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use support::{Beat, Candidate, Etcd, LIMIT, Pid, Running, Signal, eventually, now, require_etcd};
+
+const ROUNDS: usize = 10;
+const GRACE: Duration = Duration::from_secs(2);
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Processes that compute, and some that fill memory, for two minutes at the most.
+fn load() -> Vec<Running> {
+    let burn = |name: &str, script: &str| {
+        let mut command = Command::new("timeout");
+        command.args(["120", "sh", "-c", script]);
+        Running::spawn(name, command)
+    };
+    let spinning = (0..20).map(|_| burn("spinner", "while :; do :; done"));
+    // tail keeps all of a line that does not end.
+    let memory = "while :; do head -c 300M /dev/zero | tail -c 300M >/dev/null; done";
+    let filling = (0..2).map(|_| burn("filler", memory));
+    spinning.chain(filling).collect()
+}
+
+/// Ten leaders whose commands ignore the stop signal; what happens to their supervisors; how late each
+/// command's last sign of life was, measured from the instant of its SIGKILL.
+fn lateness(harm: impl Fn(&Running) -> f64) -> Vec<f64> {
+    let etcd = Etcd::start();
+    let beats: Vec<Beat> = (0..ROUNDS).map(|_| Beat::new()).collect();
+    let leaders: Vec<Running> = beats
+        .iter()
+        .enumerate()
+        .map(|(i, beat)| {
+            Candidate::new(&etcd)
+                .id(&format!("leader{i}"))
+                .key(format!("/election/{i}"))
+                .args(["--ttl", "10s", "--grace", "2s", "--margin", "1s", "-v"])
+                .life(beat.life().ignores_term().with_daemon())
+                .spawn()
+        })
+        .collect();
+    let mut tokens = vec![];
+    for (leader, beat) in leaders.iter().zip(&beats) {
+        tokens.push(leader.wait_elected());
+        beat.wait_stamp(tokens[tokens.len() - 1], "daemon");
+    }
+    let guardians: Vec<Pid> = leaders.iter().map(Running::guardian_pid).collect();
+    let load = load();
+    let due: Vec<f64> = leaders
+        .iter()
+        .map(|leader| {
+            // The next renewal is far away then.
+            leader.wait_another_event("renewed");
+            harm(leader)
+        })
+        .collect();
+    let last = due.iter().fold(now(), |latest, &at| latest.max(at));
+    eventually(Duration::from_secs_f64(last - now()) + LIMIT, || {
+        let dead =
+            |(leader, guardian): (&Running, &Pid)| leader.tree().iter().all(|p| p == guardian);
+        leaders.iter().zip(&guardians).all(dead)
+    });
+    drop(load);
+    let mut late: Vec<f64> = (0..ROUNDS)
+        .map(|i| beats[i].last_stamp(tokens[i]).at - due[i])
+        .collect();
+    late.sort_by(f64::total_cmp);
+    late
+}
+
+fn report(what: &str, late: &[f64]) {
+    let list: Vec<String> = late.iter().map(|s| format!("{:+.0}", s * 1e3)).collect();
+    println!(
+        "{what}: last signs of life, in ms from SIGKILL's instant: {}; median {:+.0}, latest {:+.0}, margin {}",
+        list.join(" "),
+        late[late.len() / 2] * 1e3,
+        late[late.len() - 1] * 1e3,
+        MARGIN.as_millis()
+    );
+}
+
+#[track_caller]
+fn assert_in_time(late: &[f64]) {
+    assert_eq!(late.len(), ROUNDS);
+    assert!(late.iter().all(|&s| s < MARGIN.as_secs_f64()), "{late:?}");
+    // They lived to the end of their grace: else this would show nothing.
+    assert!(late[late.len() / 2] > -0.5, "{late:?}");
+}
+
+#[test]
+fn a_killed_supervisor_on_a_busy_machine() {
+    if !require_etcd() {
+        return;
+    }
+    let late = lateness(|leader| {
+        let killed = now();
+        leader.signal(Signal::SIGKILL);
+        let grace = killed + GRACE.as_secs_f64();
+        grace.min(leader.instants(GRACE, MARGIN).kill)
+    });
+    report("supervisor killed", &late);
+    assert_in_time(&late);
+}
+
+#[test]
+fn a_stopped_supervisor_on_a_busy_machine() {
+    if !require_etcd() {
+        return;
+    }
+    let late = lateness(|leader| {
+        leader.signal(Signal::SIGSTOP);
+        leader.instants(GRACE, MARGIN).kill
+    });
+    report("supervisor stopped", &late);
+    assert_in_time(&late);
+}
