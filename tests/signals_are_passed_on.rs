@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{
-    Beat, Candidate, Etcd, KEY, LIMIT, Proxy, Running, Scratch, Signal, assert_no_overlap,
+    Beat, Candidate, Etcd, KEY, LIMIT, Proxy, Running, Scratch, Signal, Stalled, assert_no_overlap,
     count_deliveries, death_of, deliveries, eventually, helper, instant_of, now, require_etcd,
     send,
 };
@@ -138,6 +138,40 @@ fn a_request_to_end_at_the_election_is_not_lost() {
 #[test]
 fn a_request_to_end_at_the_beginning_is_not_lost() {
     asked_to_end_at("campaigning");
+}
+
+/// A guardian that stands still takes in the order to start and the signal at once: the signal comes before
+/// the exec, or even before the fork.
+#[test]
+fn between_the_election_and_the_exec_no_signal_is_lost() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGHUP,
+    ] {
+        let leader = Candidate::new(&etcd).spawn();
+        leader.wait_event("started");
+        let run = Candidate::new(&etcd).sh("exec sleep 600").spawn();
+        run.wait_event("waiting");
+        let stalled = Stalled::main_thread(run.guardian_pid());
+        leader.signal(Signal::SIGTERM);
+        run.wait_event("elected");
+        run.signal(signal);
+        if signal == Signal::SIGTERM || signal == Signal::SIGINT {
+            run.wait_event("stopping");
+        }
+        assert!(run.events_named("started").is_empty());
+        drop(stalled);
+        assert_eq!(death_of(run.wait()), signal as i32);
+        run.wait_gone();
+        leader.wait_gone();
+        etcd.assert_nothing_left();
+    }
 }
 
 #[test]
