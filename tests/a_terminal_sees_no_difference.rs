@@ -10,12 +10,15 @@
 //! | in a pipeline the pager loses the terminal | `in_a_pipeline_it_is_one_job_with_the_others` |
 //! | the window's size is stale | `the_window_size_arrives` |
 //! | after a crash the terminal stays raw | `the_modes_come_back_after_a_crash` |
-//! | closing the window leaves the command running | `a_hang_up_ends_it` |
+//! | closing the window leaves the command running | `a_hang_up_ends_it`, `a_hang_up_ends_a_standby` |
 
 mod support;
 
 use support::pty::{CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z};
-use support::{Beat, Candidate, Etcd, LIMIT, Pty, assert_no_overlap, eventually, require_etcd};
+use support::{
+    Beat, Candidate, Etcd, LIMIT, Pid, Pty, Signal, assert_no_overlap, children_of, eventually,
+    kill, require_etcd,
+};
 
 #[test]
 fn ctrl_c_reaches_the_command_once() {
@@ -254,4 +257,36 @@ fn a_hang_up_ends_it() {
     let hups = std::fs::read_to_string(format!("{}.hup", file.display())).expect("a hang-up");
     let _ = std::fs::remove_file(format!("{}.hup", file.display()));
     assert_eq!(hups, "hup\n", "it comes once");
+}
+
+/// Without a terminal a standby goes on (`a_standby_ignores_what_does_not_end_it`).
+#[test]
+fn a_hang_up_ends_a_standby() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = Candidate::new(&etcd).spawn();
+    leader.wait_event("started");
+    let mut pty = Pty::shell(&etcd);
+    // The shell, which lives on, tells of its death: 128 + 1.
+    pty.line("$L -- sleep 600");
+    eventually(LIMIT, || etcd.keys("/election/test/").len() == 2);
+    let standby = pty
+        .processes()
+        .into_iter()
+        .find(|&pid| {
+            children_of(pid)
+                .iter()
+                .any(|&child| same_program(pid, child))
+        })
+        .expect("a supervisor with its guardian");
+    kill(standby, Signal::SIGHUP);
+    pty.prompt(129);
+    assert_eq!(etcd.keys("/election/test/").len(), 1);
+}
+
+fn same_program(one: Pid, other: Pid) -> bool {
+    let program = |pid: Pid| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    program(one).is_some() && program(one) == program(other)
 }
