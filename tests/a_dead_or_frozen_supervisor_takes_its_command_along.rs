@@ -14,7 +14,7 @@ use support::{
 /// second; the rest is for a busy machine.
 const PROMPT: f64 = 3.0;
 /// How late a busy machine may run us.
-const SLACK: f64 = 0.6;
+const SLACK: f64 = 0.8;
 /// Stamps are rounded down to 10 ms, log lines to 1 ms.
 const ROUNDING: f64 = 0.015;
 
@@ -130,13 +130,13 @@ fn killed_while_the_command_ignores_the_stop_signal() {
 #[test]
 fn killed_when_the_deadline_is_nearer_than_the_grace_period() {
     const GRACE: Duration = Duration::from_secs(2);
-    const MARGIN: Duration = Duration::from_millis(500);
+    const MARGIN: Duration = Duration::from_secs(1);
     if !require_etcd() {
         return;
     }
     let (etcd, beat) = (Etcd::start(), Beat::new());
-    let leader = candidate(&etcd, "leader", "5s")
-        .args(["--grace", "2s", "--margin", "500ms"])
+    let leader = candidate(&etcd, "leader", "6s")
+        .args(["--grace", "2s", "--margin", "1s"])
         .life(beat.life().notes_term())
         .spawn();
     let token = leader.wait_elected();

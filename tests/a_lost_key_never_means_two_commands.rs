@@ -12,13 +12,14 @@ use support::{
     now, require_etcd,
 };
 
-const GRACE: Duration = Duration::from_secs(1);
-const MARGIN: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(2);
+const MARGIN: Duration = Duration::from_secs(1);
 
-/// "At once", on a busy machine; the leader below would notice by itself only after seconds.
-const AT_ONCE: f64 = 1.0;
+/// "At once", on a busy machine; without its watch the leader would not notice before its next
+/// renewal, 6 s away.
+const AT_ONCE: f64 = 3.0;
 /// How late a busy machine may run us.
-const SLACK: f64 = 0.6;
+const SLACK: f64 = 0.8;
 /// Stamps are rounded down to 10 ms, log lines to 1 ms.
 const ROUNDING: f64 = 0.015;
 
@@ -42,13 +43,13 @@ impl Deed {
     }
 }
 
-/// A leader whose whole tree notes SIGTERM and has to be killed. Left alone, it renews every 2 s.
+/// A leader whose whole tree notes SIGTERM and has to be killed.
 fn leader(etcd: &Etcd, beat: &Beat, ttl: &str) -> Candidate {
     Candidate::new(etcd)
         .id("leader")
         .ttl(ttl)
-        .grace("1s")
-        .margin("500ms")
+        .grace("2s")
+        .margin("1s")
         .arg("-v")
         .life(beat.life().notes_term().with_daemon())
 }
@@ -74,7 +75,7 @@ fn noticed(deed: Deed, other: Other) {
         return;
     }
     let (etcd, beat) = (Etcd::start(), Beat::new());
-    let leader = leader(&etcd, &beat, "10s").spawn();
+    let leader = leader(&etcd, &beat, "30s").spawn();
     let token = leader.wait_elected();
     beat.wait_stamp(token, "daemon");
     let waits = (other == Other::Waits).then(|| {
@@ -82,8 +83,6 @@ fn noticed(deed: Deed, other: Other) {
         another.wait_event("waiting");
         another
     });
-    // From here on it would be two seconds to the next renewal.
-    leader.wait_another_event("renewed");
     let before = now();
     deed.is_done(&etcd);
     let done = now();
@@ -167,7 +166,7 @@ fn unnoticed(
     }
     let (etcd, beat) = (Etcd::start(), Beat::new());
     let proxy = Proxy::new(&etcd);
-    let leader = leader(&etcd, &beat, "4s")
+    let leader = leader(&etcd, &beat, "6s")
         .endpoints(proxy.endpoint())
         .spawn();
     let token = leader.wait_elected();
@@ -276,7 +275,7 @@ fn key_overwritten_while_the_supervisor_is_frozen() {
 /// On another machine the recorded instants mean nothing: the TTL counts from the first look.
 #[test]
 fn who_has_another_clock_waits_for_the_whole_ttl() {
-    const TTL: f64 = 4.0;
+    const TTL: f64 = 6.0;
     let elsewhere = ["unshare", "--time", "--fork", "--kill-child", "--"];
     let can = Command::new(elsewhere[0])
         .args(&elsewhere[1..])
@@ -291,7 +290,7 @@ fn who_has_another_clock_waits_for_the_whole_ttl() {
         return;
     }
     let (etcd, beat) = (Etcd::start(), Beat::new());
-    let leader = leader(&etcd, &beat, "4s").spawn();
+    let leader = leader(&etcd, &beat, "6s").spawn();
     let token = leader.wait_elected();
     leader.wait_another_event("renewed");
     leader.signal(Signal::SIGSTOP);

@@ -15,7 +15,7 @@ const TTL: f64 = 5.0;
 const GRACE: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_secs(1);
 /// How late a busy machine may run us.
-const SLACK: f64 = 0.6;
+const SLACK: f64 = 0.8;
 /// Stamps are rounded down to 10 ms, log lines to 1 ms.
 const ROUNDING: f64 = 0.015;
 

@@ -52,7 +52,7 @@ impl Scene {
         let candidate = Candidate::new(&self.etcd)
             .id(id)
             .ttl(ttl)
-            .args(["--margin", "200ms", "-v"])
+            .arg("-v")
             .life(life);
         match &self.broken {
             Some(rule) => candidate.break_rule(rule),
@@ -60,9 +60,14 @@ impl Scene {
         }
     }
 
-    /// A leader behind the proxy.
+    /// A leader behind the proxy. Its margin covers a machine that is busy.
     fn leader(&self, ttl: &str, life: Life) -> Candidate {
+        self.leader_of_margin("600ms", ttl, life)
+    }
+
+    fn leader_of_margin(&self, margin: &str, ttl: &str, life: Life) -> Candidate {
         self.candidate("leader", ttl, life)
+            .margin(margin)
             .endpoints(self.proxy.endpoint())
     }
 
@@ -173,7 +178,7 @@ fn sent_instant() {
     can_fail("sent-instant", |scene| {
         let life = scene.beat.life().ignores_term();
         let leader = scene
-            .leader("4s", life)
+            .leader_of_margin("400ms", "4s", life)
             .args(["--grace", "500ms", "--renew-interval", "1100ms"])
             .spawn();
         scene.wait_for_command(&leader);

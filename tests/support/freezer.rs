@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use nix::unistd::Pid;
 
@@ -78,10 +79,16 @@ impl Freezer {
     pub fn freeze(&self, pid: Pid) {
         fs::write(self.dir.join("cgroup.procs"), pid.to_string()).expect("own cgroup");
         match self.version {
-            Version::One => {
+            // Now and then a process that has just forked keeps it from being completed.
+            Version::One => eventually(LIMIT, || {
                 fs::write(self.dir.join("freezer.state"), "FROZEN").expect("own cgroup");
-                eventually(LIMIT, || self.reads("freezer.state", "FROZEN"));
-            }
+                let wanted = || self.reads("freezer.state", "FROZEN");
+                let frozen = within(Duration::from_secs(1), wanted).is_some();
+                if !frozen {
+                    self.thaw();
+                }
+                frozen
+            }),
             Version::Two => {
                 fs::write(self.dir.join("cgroup.freeze"), "1").expect("own cgroup");
                 eventually(LIMIT, || self.reads("cgroup.events", "frozen 1"));

@@ -58,8 +58,8 @@ pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use ports::Port;
 pub use process::{
-    children_of, count_deliveries, deliveries, in_namespace_of, is_alive, is_stopped, leave_without_first_thread,
-    send,
+    children_of, count_deliveries, deliveries, in_namespace_of, is_alive, is_stopped,
+    leave_without_first_thread, send,
 };
 pub use proxy::Proxy;
 pub use pty::Pty;
