@@ -50,6 +50,7 @@ fn own_key(etcd: &Etcd) -> String {
 #[track_caller]
 fn assert_held(etcd: &Etcd, leader: &Running, another: &Running, token: u64) {
     assert_held_for(TTL + 1.0, etcd, leader, another, token);
+    assert!(leader.try_wait().is_none());
 }
 
 /// For so many seconds the record is written anew, and nobody else is elected.
@@ -74,7 +75,6 @@ fn assert_held_for(seconds: f64, etcd: &Etcd, leader: &Running, another: &Runnin
     println!("the record was renewed {} times", revisions.len() - 1);
     assert!(revisions.len() > 3, "{revisions:?}");
     assert!(leader.events_named("released").is_empty());
-    assert!(leader.try_wait().is_none());
 }
 
 /// What was unkillable is dead: leadership is released as ever, and the next one starts.
@@ -163,6 +163,28 @@ fn a_frozen_descendant_after_the_guardian_was_killed() {
     assert_eq!(leader.wait().code(), Some(75));
 }
 
+/// The guardian holds it then, although it knows no etcd while it has a supervisor.
+#[test]
+fn a_frozen_descendant_after_the_supervisor_was_killed() {
+    if !require_etcd() {
+        return;
+    }
+    let Some(freezer) = Freezer::immortal() else {
+        return;
+    };
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let (leader, token, daemon) = frozen_daemon(&etcd, &beat, &freezer);
+    let another = another(&etcd, &beat);
+    leader.signal(Signal::SIGKILL);
+    assert_held_for(TTL + 1.0, &etcd, &leader, &another, token);
+    assert!(is_alive(daemon));
+    let thawed = now();
+    freezer.thaw();
+    assert_released(&leader, &another, &beat, thawed);
+    let headroom = leader.wait_event("tree-empty")["headroom"].as_f64();
+    assert!(headroom.is_some_and(|h| h > 0.0), "{headroom:?}");
+}
+
 #[test]
 fn when_it_can_be_held_no_longer_the_status_says_so() {
     if !require_etcd() {
@@ -239,10 +261,11 @@ fn a_descendant_of_another_user(take: impl FnOnce(&Etcd, &Running), code: Option
     assert_released(&leader, &another, &beat, killed);
     let status = leader.wait();
     match code {
-        Some(code) => assert_eq!(status.code(), Some(code)),
+        Some(code) => assert_eq!(status.code(), Some(code), "{status:?}"),
         None => assert_eq!(
             std::os::unix::process::ExitStatusExt::signal(&status),
-            Some(9)
+            Some(9),
+            "{status:?}"
         ),
     }
 }
@@ -255,6 +278,11 @@ fn a_descendant_of_another_user_after_a_planned_stop() {
 #[test]
 fn a_descendant_of_another_user_after_the_key_was_deleted() {
     a_descendant_of_another_user(|etcd, _| assert!(etcd.del(&own_key(etcd))), Some(75));
+}
+
+#[test]
+fn a_descendant_of_another_user_after_the_supervisor_was_killed() {
+    a_descendant_of_another_user(|_, leader| leader.signal(Signal::SIGKILL), None);
 }
 
 /// A setpriv(1) that is root whoever runs it. Says loudly that the test was skipped where there can be none.

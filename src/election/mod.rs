@@ -9,6 +9,7 @@
 mod campaign;
 mod candidate;
 mod names;
+mod orphan;
 mod queue;
 mod record;
 mod release;
@@ -18,8 +19,8 @@ mod take_over;
 mod task;
 mod term;
 
+pub use orphan::{hold_orphan, release_orphan};
 pub use record::Record;
-pub use release::release_orphan;
 pub use task::{Handle, spawn};
 
 use std::time::Duration;
@@ -64,8 +65,35 @@ pub struct Term {
     pub timeline: Timeline,
     /// The SIGKILL instant that the beginning of the term has earned.
     pub deadline: Deadline,
+    /// When it began, in Unix seconds; for people, never for arithmetic.
+    pub since: u64,
     /// From the start of the campaign to the election.
     pub waited: Duration,
+}
+
+impl Term {
+    /// What another process needs to go on holding it.
+    pub fn tenancy(&self) -> Tenancy {
+        Tenancy {
+            token: self.token,
+            lease: self.lease,
+            ttl: self.timeline.ttl(),
+            since: self.since,
+        }
+    }
+}
+
+/// A term, as far as it has to be known to hold it in the place of a supervisor that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenancy {
+    /// The fencing token.
+    pub token: Token,
+    /// The lease of the candidacy that won.
+    pub lease: LeaseId,
+    /// The TTL that the server granted.
+    pub ttl: Duration,
+    /// When the term began, in Unix seconds.
+    pub since: u64,
 }
 
 /// What a candidate is waiting for.

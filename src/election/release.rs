@@ -12,34 +12,13 @@ use super::campaign::Held;
 use super::names::Names;
 use super::record::Record;
 use super::renewal::{Found, Version, find};
-use super::{Config, LeaseId, Token};
+use super::{LeaseId, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Connection, Error, Kind, Pool, sleep_until};
 
 /// The most that one endpoint is given.
 const ATTEMPT: Duration = Duration::from_secs(1);
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
-
-/// Releases the leadership, or the place in the queue, of a supervisor that was killed.
-///
-/// `lease` is the candidacy's lease as it was announced before it was granted; that is enough to
-/// find the rest. The caller has to know that the process tree is empty.
-///
-/// # Errors
-/// What went wrong last, if etcd could not be told by `until`.
-pub async fn release_orphan(
-    config: &Config,
-    lease: LeaseId,
-    until: BootInstant,
-) -> Result<(), String> {
-    let mut pool = Pool::new(config.endpoints.clone());
-    let held = Held {
-        lease: Some(lease),
-        begun: true,
-        ..Held::default()
-    };
-    release(&mut pool, &Names::new(&config.key), &held, until).await
-}
 
 /// Removes what is `held`, trying every endpoint until `until`.
 pub(super) async fn release(

@@ -95,6 +95,7 @@ impl Campaign {
                 leader_key: candidate.key.clone(),
                 timeline,
                 deadline,
+                since: tenure.since,
                 waited: now.saturating_since(campaigning_since),
             }));
             tenure.announced = true;
@@ -145,8 +146,8 @@ impl Campaign {
         sleep_until(soon.min(next)).await;
     }
 
-    /// After the loss: holds the record until the supervisor ends it.
-    async fn outlive(&mut self, mut tenure: Tenure) {
+    /// After the loss, of leadership or of the supervisor: holds the record, until the caller drops this.
+    pub async fn outlive(&mut self, mut tenure: Tenure) {
         self.pool.unwatch();
         loop {
             let started = BootInstant::now();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::BootInstant;
-use crate::election::LeaseId;
+use crate::election::{LeaseId, Tenancy};
 use crate::sys::{End, Process, SignalNumber};
 use crate::timing::Deadline;
 
@@ -75,6 +75,8 @@ pub struct Start {
     pub margin: Duration,
     /// Its process group.
     pub placement: Placement,
+    /// The term that it runs in, for whoever has to hold it if the supervisor is gone.
+    pub tenancy: Tenancy,
 }
 
 /// The process group that the command is to live in.
@@ -178,6 +180,7 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::election::Token;
 
     #[test]
     fn messages_survive_the_way() {
@@ -187,6 +190,12 @@ mod tests {
             grace: Duration::from_millis(1),
             margin: Duration::MAX,
             placement: Placement::Job(7),
+            tenancy: Tenancy {
+                token: Token(i64::MAX),
+                lease: LeaseId(i64::MAX),
+                ttl: Duration::MAX,
+                since: u64::MAX,
+            },
         });
         assert_eq!(decode(&encode(&start)), Some(start));
         let killed = FromGuardian::Killed(KillReason::Leftovers);

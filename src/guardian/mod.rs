@@ -22,7 +22,7 @@ use std::io;
 use nix::unistd::{Pid, setpgid};
 
 pub use command::Spec;
-pub use run::{Farewell, Guardian};
+pub use run::{Farewell, Guardian, Successor};
 pub use watch::Watch;
 
 use crate::rules::Rule;
@@ -46,7 +46,14 @@ pub enum Side {
 ///
 /// `title` is what `ps` shows for it. There must be no thread but this one, and all signals must be blocked. Both processes become
 /// subreapers: orphans of the command fall to the guardian, and to the supervisor if it is killed.
-pub fn fork(spec: Spec, stop_signal: SignalNumber, title: &str) -> io::Result<Side> {
+///
+/// `successor` serves the guardian alone.
+pub fn fork(
+    spec: Spec,
+    stop_signal: SignalNumber,
+    title: &str,
+    successor: &mut dyn Successor,
+) -> io::Result<Side> {
     sys::adopt_orphans()?;
     let (ours, theirs) = SeqPacket::pair()?;
     match sys::fork()? {
@@ -62,7 +69,8 @@ pub fn fork(spec: Spec, stop_signal: SignalNumber, title: &str) -> io::Result<Si
         }
         sys::Fork::Child => {
             drop(ours);
-            Ok(Side::Guardian(live(theirs, spec, stop_signal, title)))
+            let farewell = live(theirs, spec, stop_signal, title, successor);
+            Ok(Side::Guardian(farewell))
         }
     }
 }
@@ -72,6 +80,7 @@ fn live(
     spec: Spec,
     stop_signal: SignalNumber,
     title: &str,
+    successor: &mut dyn Successor,
 ) -> io::Result<Farewell> {
     if !Rule::OwnGroup.is_off() {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
@@ -84,5 +93,5 @@ fn live(
     // The command's streams come with the order to start it, and go with the command: no process of
     // ours keeps a pipe open that a reader waits on.
     sys::point_standard_streams_at_null(&sys::standard_streams())?;
-    Guardian::new(socket, spec, stop_signal)?.live()
+    Guardian::new(socket, spec, stop_signal, successor)?.live()
 }

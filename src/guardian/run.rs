@@ -14,7 +14,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use nix::unistd::Pid;
 
 use crate::clock::BootInstant;
-use crate::election::LeaseId;
+use crate::election::{LeaseId, Tenancy};
 use crate::guardian::command::{self, Forked, Spec};
 use crate::guardian::fence::{Due, Fence, Stage};
 use crate::guardian::link::{Incoming, Link};
@@ -37,9 +37,19 @@ pub enum Farewell {
     },
 }
 
+/// Takes the place of a supervisor that is gone, while the tree withstands SIGKILL.
+///
+/// Nothing here may block: the guardian goes on killing meanwhile.
+pub trait Successor: std::fmt::Debug {
+    /// Begins to hold the term. Called once at most.
+    fn hold(&mut self, tenancy: &Tenancy);
+    /// What the supervisor would have been told; only after [`Self::hold`].
+    fn hear(&mut self, word: FromGuardian);
+}
+
 /// The guardian.
 #[derive(Debug)]
-pub struct Guardian {
+pub struct Guardian<'a> {
     spec: Spec,
     stop_signal: SignalNumber,
     link: Link,
@@ -49,6 +59,9 @@ pub struct Guardian {
     orphaned: bool,
     dismissed: bool,
     run: Option<Run>,
+    successor: &'a mut dyn Successor,
+    /// Whether the successor has been called.
+    succeeded: bool,
 }
 
 /// One run of the command, from fork to ECHILD.
@@ -56,6 +69,7 @@ pub struct Guardian {
 struct Run {
     fence: Fence,
     margin: Duration,
+    tenancy: Tenancy,
     /// The main process, until it is reaped.
     main: Option<Pid>,
     /// Whether that leads a process group of its own.
@@ -68,10 +82,15 @@ struct Run {
 /// How many messages are taken in before the clock is looked at again.
 const MESSAGES_A_TURN: usize = 64;
 
-impl Guardian {
+impl<'a> Guardian<'a> {
     /// A guardian that hears its supervisor through `socket`. The calling process must be a
     /// subreaper and block all signals.
-    pub fn new(socket: SeqPacket, spec: Spec, stop_signal: SignalNumber) -> io::Result<Self> {
+    pub fn new(
+        socket: SeqPacket,
+        spec: Spec,
+        stop_signal: SignalNumber,
+        successor: &'a mut dyn Successor,
+    ) -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         Ok(Self {
             spec,
@@ -83,6 +102,8 @@ impl Guardian {
             orphaned: false,
             dismissed: false,
             run: None,
+            successor,
+            succeeded: false,
         })
     }
 
@@ -93,6 +114,7 @@ impl Guardian {
             self.take_in_exec();
             self.reap();
             self.obey_the_clock();
+            self.call_successor();
             if self.run.is_none() && (self.orphaned || self.dismissed) {
                 return Ok(if self.dismissed {
                     Farewell::Dismissed
@@ -104,6 +126,26 @@ impl Guardian {
                 });
             }
             self.sleep()?;
+        }
+    }
+
+    /// While the tree withstands us, somebody has to hold the term.
+    fn call_successor(&mut self) {
+        if !self.orphaned {
+            return;
+        }
+        if let Some(run) = &self.run
+            && !self.succeeded
+            && let Some(sweep) = &run.sweep
+            && sweep.is_withstood(BootInstant::now())
+        {
+            self.succeeded = true;
+            self.successor.hold(&run.tenancy);
+        }
+        if self.succeeded {
+            for word in self.link.untold() {
+                self.successor.hear(word);
+            }
         }
     }
 
@@ -203,6 +245,7 @@ impl Guardian {
                 self.run = Some(Run {
                     fence,
                     margin: start.margin,
+                    tenancy: start.tenancy.clone(),
                     main: Some(forked.pid),
                     leads_group: !matches!(start.placement, Placement::Job(_)),
                     exec: Some(forked),

@@ -61,6 +61,8 @@ fn others(leader: Option<Pid>) -> Vec<Process> {
     below
 }
 
+/// What is to die does so within this time, as a rule; rounds are that frequent at first.
+const SOON: Duration = Duration::from_millis(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What SIGKILL has not ended after this long is worth a message.
@@ -70,6 +72,7 @@ const REMINDER: Duration = Duration::from_secs(10);
 /// The killing of a tree, one round at a time.
 #[derive(Debug)]
 pub struct Sweep {
+    began: BootInstant,
     next: BootInstant,
     pause: Duration,
     complain_at: BootInstant,
@@ -79,10 +82,16 @@ impl Sweep {
     /// A sweep that begins now.
     pub fn new(now: BootInstant) -> Self {
         Self {
+            began: now,
             next: now,
             pause: FIRST_PAUSE,
             complain_at: now + PATIENCE,
         }
+    }
+
+    /// Whether what is left has withstood SIGKILL for longer than it takes to die.
+    pub fn is_withstood(&self, now: BootInstant) -> bool {
+        now >= self.began + SOON
     }
 
     /// When the next round is due.

@@ -5,6 +5,7 @@
 //! means there, this file waits for the events. Nothing here has to act for the
 //! command to die in time: it only feeds the deadline.
 
+mod caretaker;
 mod environment;
 mod events;
 mod job;

@@ -11,16 +11,26 @@ use crate::exit_status::ExitStatus;
 use crate::guardian::Farewell;
 use crate::report::{Log, LogEvent};
 use crate::rules::Rule;
+use crate::supervisor::caretaker::Caretaker;
 use crate::supervisor::start::runtime;
 use crate::supervisor::words;
 
 /// The end of the guardian's process. Its status tells nobody anything: its parent is gone, or knows.
-pub fn end(options: &RunOptions, config: &Config, farewell: io::Result<Farewell>) -> ExitCode {
+pub fn end(
+    options: &RunOptions,
+    config: &Config,
+    caretaker: &mut Caretaker,
+    farewell: io::Result<Farewell>,
+) -> ExitCode {
+    caretaker.end();
     let log = Log::direct(&options.log);
     match farewell {
         Ok(Farewell::Dismissed) => return ExitCode::SUCCESS,
         Ok(Farewell::Orphaned { lease, untold }) => {
-            for event in untold.iter().filter_map(words::of_orphan) {
+            for event in untold
+                .iter()
+                .filter_map(|word| words::of_orphan(word, None))
+            {
                 log.event(event);
             }
             match lease {

@@ -16,6 +16,7 @@ use crate::guardian::watch::Ward;
 use crate::guardian::{self, Side, Spec, Watch};
 use crate::lookup;
 use crate::report::{Log, LogEvent, Systemd, TroubleReporter};
+use crate::supervisor::caretaker::Caretaker;
 use crate::supervisor::job::Job;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::state::State;
@@ -77,10 +78,12 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         getpid(),
         options.key
     );
-    let forked = guardian::fork(spec, options.stop_signal.into(), &title);
+    let mut caretaker = Caretaker::new(&config, &options.log);
+    let forked = guardian::fork(spec, options.stop_signal.into(), &title, &mut caretaker);
     let result = match forked.context("cannot start the guardian") {
         Ok(Side::Guardian(farewell)) => {
-            Ok(Ended::Guardian(orphan::end(&options, &config, farewell)))
+            let code = orphan::end(&options, &config, &mut caretaker, farewell);
+            Ok(Ended::Guardian(code))
         }
         Ok(Side::Supervisor { guardian, socket }) => {
             let ward = Ward {

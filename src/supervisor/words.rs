@@ -1,11 +1,13 @@
 //! The guardian's words as log events: for the supervisor as they come, for an orphan afterwards.
 
+use crate::clock::BootInstant;
 use crate::guardian::message::{self, FromGuardian, Reason, Stuck};
 use crate::report::{Ending, KillReason, LogEvent, LossReason};
 use crate::sys::{End, SignalNumber};
 
-/// The event for what was said to nobody, if there is one.
-pub fn of_orphan(message: &FromGuardian) -> Option<LogEvent> {
+/// The event for what was said to nobody, if there is one. `held` is the instant until which the leadership
+/// was held since, if it was.
+pub fn of_orphan(message: &FromGuardian, held: Option<BootInstant>) -> Option<LogEvent> {
     Some(match message {
         FromGuardian::Fencing { reason, signal } => fencing(*reason, *signal),
         FromGuardian::Killed(reason) => killed(*reason),
@@ -15,7 +17,9 @@ pub fn of_orphan(message: &FromGuardian) -> Option<LogEvent> {
             at,
             another_may_start,
         } => LogEvent::TreeEmpty {
-            headroom: another_may_start.seconds_since(*at),
+            headroom: held
+                .map_or(*another_may_start, |held| held.max(*another_may_start))
+                .seconds_since(*at),
         },
         FromGuardian::Started { pid } => LogEvent::Started { pid: *pid },
         FromGuardian::NotStarted { .. }

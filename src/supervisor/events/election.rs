@@ -111,6 +111,7 @@ impl Supervisor {
             grace: term.timeline.grace(),
             margin: term.timeline.margin(),
             placement: self.job.place(),
+            tenancy: term.tenancy(),
         };
         let mut run = Run::new(term, deadline);
         if !self.options.min_hold.is_zero() {
