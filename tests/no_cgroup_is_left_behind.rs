@@ -5,7 +5,8 @@ mod support;
 use std::fs;
 
 use support::{
-    Candidate, Etcd, Freezer, LIMIT, Running, Signal, death_of, eventually, kill, require_etcd,
+    Beat, Candidate, Etcd, Freezer, LIMIT, Pid, Running, Signal, assert_no_overlap, death_of,
+    eventually, is_alive, kill, require_etcd,
 };
 
 /// A place of our own in the hierarchy, where no other test leaves anything. The freezing is not used.
@@ -113,16 +114,61 @@ fn none_after_the_supervisor_or_the_guardian_was_killed() {
     assert!(place.leaves().is_empty(), "{:?}", place.leaves());
 }
 
+/// Stopped first, so that neither can clean up after the other.
+fn kill_both(leader: &Running) {
+    let guardian = leader.guardian_pid();
+    leader.signal(Signal::SIGSTOP);
+    kill(guardian, Signal::SIGKILL);
+    leader.signal(Signal::SIGKILL);
+}
+
+/// The kernel kills the command itself then; what that has started is nobody's, until another leaderrun comes
+/// to the same cgroup: before it campaigns.
+#[test]
+fn nothing_alive_is_left_in_it_by_a_killed_family() {
+    let Some(place) = Place::new() else { return };
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let killed = place
+        .candidate(&etcd)
+        .life(beat.life().with_daemon())
+        .spawn();
+    let token = killed.wait_elected();
+    let daemon = Pid::from_raw(beat.wait_stamp(token, "daemon").pid);
+    let other = Beat::new();
+    // Somebody else's, whose supervisor alone is dead: the guardian is still at work in the grace period.
+    let orphaned = place
+        .candidate(&etcd)
+        .key("/election/orphaned")
+        .args(["--grace", "1s"])
+        .life(other.life().ignores_term())
+        .spawn();
+    orphaned.wait_event("started");
+    other.wait_stamp(orphaned.wait_elected(), "start");
+    let spared = orphaned.command_pid();
+
+    kill_both(&killed);
+    eventually(LIMIT, || !is_alive(killed.command_pid()));
+    assert!(is_alive(daemon), "or this test shows nothing");
+    orphaned.signal(Signal::SIGKILL);
+    let next = place.candidate(&etcd).life(beat.life()).spawn();
+    let warning = next.wait_event("warning");
+    let message = warning["message"].as_str().unwrap_or_default();
+    assert!(message.contains("1 earlier"), "{message}");
+    assert!(!is_alive(daemon));
+    assert!(is_alive(spared), "it has its grace period");
+    next.wait_elected();
+    next.signal(Signal::SIGTERM);
+    next.wait_gone();
+    assert_no_overlap(&beat);
+    orphaned.wait_gone();
+}
+
 #[test]
 fn those_of_killed_families_are_removed_by_later_ones() {
     let Some(place) = Place::new() else { return };
     let etcd = Etcd::start();
     let killed = place.leader(&etcd);
-    let guardian = killed.guardian_pid();
-    // Stopped first, so that neither can clean up after the other.
-    killed.signal(Signal::SIGSTOP);
-    kill(guardian, Signal::SIGKILL);
-    killed.signal(Signal::SIGKILL);
+    kill_both(&killed);
     killed.wait_gone();
     let left = place.leaves();
     assert_eq!(left.len(), 1, "or this test shows nothing");

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use support::{Candidate, Etcd, KEY, LIMIT, Running, Signal, death_of, eventually, require_etcd};
 
@@ -376,4 +376,32 @@ fn the_directory_and_the_umask_are_the_starters() {
         .spawn();
     run.wait_gone();
     assert_eq!(run.stdout(), format!("{}\n0137\n", dir.dir().display()));
+}
+
+/// Where it may, the guardian runs before others, so that it is on time; the command has no part in that.
+#[test]
+fn the_niceness_is_the_starters_and_the_guardian_comes_first() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let ours = Command::new("nice").output().expect("coreutils").stdout;
+    let ours: i32 = String::from_utf8_lossy(&ours)
+        .trim()
+        .parse()
+        .expect("a number");
+    for more in [0, 7] {
+        let run = Candidate::new(&etcd)
+            .under(&["nice", "-n", &more.to_string()])
+            .sh("nice; awk '{ print $2, $19 }' /proc/$PPID/stat")
+            .spawn();
+        assert_eq!(run.wait().code(), Some(0), "{}", run.stderr());
+        let first = if nix::unistd::Uid::effective().is_root() {
+            -20
+        } else {
+            ours + more
+        };
+        let expected = format!("{}\n(lr-guardian) {first}\n", ours + more);
+        assert_eq!(run.stdout(), expected);
+    }
 }

@@ -5,9 +5,11 @@
 //! Where it cannot, the sweep serves. The proof that the tree is empty is waitid(2)'s in either case.
 //! See cgroups(7) and the kernel's `Documentation/admin-guide/cgroup-v2.rst`.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::getpid;
 
@@ -17,9 +19,17 @@ const PROCESSES: &str = "cgroup.procs";
 const KILL: &str = "cgroup.kill";
 const NAME: &str = "leaderrun-";
 
+/// How long what is left in a stale leaf is given to die.
+const DEATH: Duration = Duration::from_secs(1);
+
 /// A cgroup that holds the command and nothing else.
 #[derive(Clone, Debug)]
-pub struct Leaf(PathBuf);
+pub struct Leaf {
+    dir: PathBuf,
+    /// Its lock (flock(2)), which stands for as long as supervisor or guardian live, and tells others that
+    /// the leaf is not stale. Never unlocked but by the end of both.
+    _lock: Arc<File>,
+}
 
 impl Leaf {
     /// Makes a leaf below the cgroup of this process.
@@ -27,25 +37,27 @@ impl Leaf {
     /// # Errors
     /// What the file system answers; `Unsupported` without cgroup v2 or, before Linux 5.14, `cgroup.kill`.
     pub fn create() -> io::Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let membership = fs::read_to_string("/proc/self/cgroup")?;
-        let own = own_cgroup(&mounts, &membership)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no cgroup v2 is mounted"))?;
+        let own = own_directory()?;
         // Moving a process takes the right to write to where it comes from, too.
         OpenOptions::new().write(true).open(own.join(PROCESSES))?;
         // The instant tells apart two processes that had the same id in turn.
-        remove_stale(&own);
         let name = format!(
             "{NAME}{}-{:x}",
             getpid(),
             BootInstant::now().since_boot().as_nanos()
         );
-        let leaf = Self(own.join(name));
-        fs::create_dir(&leaf.0)?;
-        if leaf.0.join(KILL).exists() {
-            Ok(leaf)
+        let dir = own.join(name);
+        fs::create_dir(&dir)?;
+        let locked =
+            File::open(&dir).and_then(|lock| lock.try_lock().map(|()| lock).map_err(Into::into));
+        let lock = locked.inspect_err(|_| remove_below(&dir))?;
+        if dir.join(KILL).exists() {
+            Ok(Self {
+                dir,
+                _lock: Arc::new(lock),
+            })
         } else {
-            leaf.remove();
+            remove_below(&dir);
             let what = "the kernel has no cgroup.kill (Linux 5.14)";
             Err(io::Error::new(io::ErrorKind::Unsupported, what))
         }
@@ -53,34 +65,61 @@ impl Leaf {
 
     /// Moves this process into the leaf.
     pub fn enter(&self) -> io::Result<()> {
-        fs::write(self.0.join(PROCESSES), "0")
+        fs::write(self.dir.join(PROCESSES), "0")
     }
 
     /// Kills everything in it.
     pub fn kill(&self) -> io::Result<()> {
-        fs::write(self.0.join(KILL), "1")
+        fs::write(self.dir.join(KILL), "1")
     }
 
     /// Removes the empty leaf, with whatever cgroups the command has made below it.
     pub fn remove(&self) {
-        remove_below(&self.0);
+        remove_below(&self.dir);
     }
 }
 
-/// Removes the empty leaves of leaderruns that were killed with their guardians.
-fn remove_stale(own: &Path) {
-    for entry in fs::read_dir(own).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|n| n.strip_prefix(NAME)?.split('-').next()?.parse::<i32>().ok());
-        // An orphaned guardian works under another id, but then its leaf is not empty, or about to go.
-        if let Some(pid) = pid
-            && !Path::new(&format!("/proc/{pid}")).exists()
-        {
-            let _ = fs::remove_dir(entry.path());
-        }
+/// Ends what leaderruns have left behind below our cgroup that were killed with their guardians: nobody
+/// else does, and it is in no term. Returns in how many leaves something was alive.
+pub fn end_stale() -> usize {
+    let Ok(own) = own_directory() else { return 0 };
+    let entries = fs::read_dir(&own).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| is_stale(&entry.path()) && !end(&entry.path()))
+        .count()
+}
+
+/// Whether the leaf is nobody's any more.
+fn is_stale(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    let pid = name.and_then(|n| n.strip_prefix(NAME)?.split('-').next()?.parse::<i32>().ok());
+    // The process id guards the instant before the lock is taken; the lock, an orphaned guardian, which
+    // works under another id, and another pid namespace.
+    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        && File::open(dir).is_ok_and(|lock| lock.try_lock().is_ok())
+}
+
+/// Removes a leaf, and kills what is in it first. Returns whether nothing was.
+fn end(dir: &Path) -> bool {
+    remove_below(dir);
+    if !dir.exists() {
+        return true;
     }
+    let _ = fs::write(dir.join(KILL), "1");
+    let until = BootInstant::now() + DEATH;
+    while dir.exists() && BootInstant::now() < until {
+        std::thread::sleep(DEATH / 200);
+        remove_below(dir);
+    }
+    false
+}
+
+/// The cgroup of this process.
+fn own_directory() -> io::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let membership = fs::read_to_string("/proc/self/cgroup")?;
+    own_cgroup(&mounts, &membership)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no cgroup v2 is mounted"))
 }
 
 fn remove_below(dir: &Path) {

@@ -27,6 +27,8 @@ pub struct Spec {
     pub leaf_required: bool,
     /// Whether setuid programs below it are to gain nothing.
     pub no_new_privileges: bool,
+    /// The niceness that it is to have, if not the guardian's; the guardian's own affair.
+    pub niceness: Option<i32>,
     /// Whether it gets systemd's socket for notifications.
     pub pass_notify_socket: bool,
 }
@@ -131,6 +133,9 @@ fn become_command(
             terminal.give_to(own);
         }
         sys::volunteer_for_oom(OOM_PREFERENCE);
+        if let Some(niceness) = spec.niceness {
+            sys::set_niceness(niceness)?;
+        }
         if spec.no_new_privileges {
             sys::deny_new_privileges()?;
         }

@@ -77,7 +77,7 @@ pub fn fork(
 
 fn live(
     socket: SeqPacket,
-    spec: Spec,
+    mut spec: Spec,
     stop_signal: SignalNumber,
     title: &str,
     successor: &mut dyn Successor,
@@ -90,6 +90,8 @@ fn live(
     sys::set_name(c"lr-guardian");
     sys::set_title(title);
     sys::lock_memory();
+    // On a busy machine, the margin is all that a guardian may be late by.
+    spec.niceness = sys::run_first();
     // The command's streams come with the order to start it, and go with the command: no process of
     // ours keeps a pipe open that a reader waits on.
     sys::point_standard_streams_at_null(&sys::standard_streams())?;

@@ -11,7 +11,7 @@ use crate::cli::{Cgroup, OnLoss, RunOptions};
 use crate::election::{self, Config};
 use crate::etcd::Endpoint;
 use crate::exit_status::ExitStatus;
-use crate::guardian::cgroup::Leaf;
+use crate::guardian::cgroup::{self, Leaf};
 use crate::guardian::watch::Ward;
 use crate::guardian::{self, Side, Spec, Watch};
 use crate::lookup;
@@ -60,6 +60,10 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
     // `helper & exec leaderrun` leaves us children that are none of the command's.
     let children = sys::children_of(getpid()).context("cannot read /proc")?;
     let spared = children.into_iter().map(|p| p.pid).collect();
+    let ended = match options.cgroup {
+        Cgroup::Off => 0,
+        Cgroup::Auto | Cgroup::Require => cgroup::end_stale(),
+    };
     let leaf = match options.cgroup {
         Cgroup::Off => None,
         Cgroup::Auto => Leaf::create().ok(),
@@ -69,6 +73,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         leaf: leaf.clone(),
         leaf_required: options.cgroup == Cgroup::Require,
         no_new_privileges: options.no_new_privs,
+        niceness: None,
         pass_notify_socket: options.sd_pass,
         argv: options.command.clone(),
         dispositions: dispositions.clone(),
@@ -92,7 +97,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
                 spared,
                 leaf: leaf.clone(),
             };
-            supervise(options, config, dispositions, ward).map(Ended::Supervisor)
+            supervise(options, config, dispositions, ward, ended).map(Ended::Supervisor)
         }
         Err(error) => Err(error),
     };
@@ -120,9 +125,15 @@ fn supervise(
     config: Config,
     dispositions: Dispositions,
     ward: Ward,
+    ended: usize,
 ) -> Result<ExitStatus> {
     // The guardian of a supervisor that fails here sees the socket close, and ends.
     let log = Log::start(&options.log)?;
+    if ended > 0 {
+        log.event(LogEvent::warning(format!(
+            "killed what {ended} earlier runs of leaderrun, killed with their guardians, had left alive in this cgroup"
+        )));
+    }
     let watch = Watch::begin(ward).context("cannot watch the guardian")?;
     let runtime = runtime().context("cannot start the runtime")?;
     let status = runtime.block_on(async {
