@@ -1,5 +1,6 @@
 //! `etcdctl del --prefix KEY` removes the candidates and the term record at once. Nothing in etcd
-//! says then that a command is running; whoever saw the record before has to remember it.
+//! says then that a command is running; whoever saw the record before has to remember it. The same goes for an
+//! etcd that has lost its data.
 
 mod support;
 
@@ -63,6 +64,41 @@ fn a_standby_outlasts_the_command_of_a_leader_that_is_frozen() {
     beat.wait_tokens(2);
     eventually(LIMIT, || !is_alive(command));
     assert_eq!(assert_no_overlap(&beat)[0], token);
+}
+
+#[test]
+fn a_standby_outlasts_the_command_when_etcd_has_lost_its_data() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    // So that tokens are larger than an empty etcd gives.
+    for n in 0..20 {
+        etcd.put("other", &n.to_string());
+    }
+    let beat = Beat::new();
+    let (leader, token) = leader(&etcd, &beat);
+    let standby = follower(&etcd, &beat, "standby");
+    standby.wait_event("waiting");
+    let command = leader.command_pid();
+    leader.signal(Signal::SIGSTOP);
+    etcd.kill();
+    etcd.member(0).restart_empty();
+    let warning = eventually(LIMIT, || {
+        standby.events_named("warning").into_iter().find(|w| {
+            w["message"]
+                .as_str()
+                .is_some_and(|m| m.contains("history has gone back"))
+        })
+    });
+    println!("{warning}");
+    let another = beat.wait_tokens(2);
+    eventually(LIMIT, || !is_alive(command));
+    assert_eq!(assert_no_overlap(&beat)[0], token);
+    assert!(
+        another < token,
+        "or this test shows nothing: {token} {another}"
+    );
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub(super) struct Campaign {
     pub joined: bool,
     /// When the last attempt at joining began.
     pub last_join: Option<BootInstant>,
+    /// The largest token that a candidacy of ours has had.
+    pub newest: Option<Token>,
     pub warned_foreign: bool,
     pub warned_ttl: bool,
     pub record_warning: Reminder,
@@ -116,6 +118,7 @@ impl Campaign {
             on_lease,
             joined: false,
             last_join: None,
+            newest: None,
             warned_foreign: false,
             warned_ttl: false,
             record_warning: Reminder::default(),
@@ -135,6 +138,21 @@ impl Campaign {
 
     pub fn warn(&self, text: impl Into<String>) {
         self.tell(Event::Warning(text.into()));
+    }
+
+    /// Takes note of the token of a new candidacy. In one history of etcd each is larger than the last.
+    pub fn joined_with(&mut self, token: Token) {
+        if let Some(newest) = self.newest
+            && token <= newest
+        {
+            self.warn(format!(
+                "etcd's history has gone back: it gives us revision {token}, after {newest} (was its data lost, or restored \
+                 without a bump of the revision?). Fencing tokens repeat, so whatever compares them may refuse this term, \
+                 and a candidate that was frozen or cut off meanwhile may still be running its command"
+            ));
+        }
+        self.joined = true;
+        self.newest = Some(token);
     }
 
     /// Something worked that shows progress: the next failure begins a new series.

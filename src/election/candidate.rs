@@ -81,7 +81,7 @@ impl Campaign {
             self.last_join = Some(begun);
             match self.try_to_join().await {
                 Ok(candidate) => {
-                    self.joined = true;
+                    self.joined_with(candidate.token);
                     self.went_well();
                     self.tell(Event::Campaigning {
                         lease: candidate.lease(),

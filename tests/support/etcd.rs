@@ -288,6 +288,14 @@ impl Member {
         }
     }
 
+    /// Starts a dead member again without its data, as if on a new disk.
+    #[track_caller]
+    pub fn restart_empty(&self) {
+        assert!(self.pid().is_none(), "it is to be dead");
+        std::fs::remove_dir_all(self.log.with_extension("data")).expect("own directory");
+        self.restart();
+    }
+
     /// Whether it is neither frozen nor dead.
     pub fn is_running(&self) -> bool {
         matches!(*self.process(), Process::Running(_))
