@@ -229,7 +229,7 @@ fn a_proc_of_another_pid_namespace() {
     let run = all_but(&etcd, "")
         .under(&["unshare", "--pid", "--fork"])
         .command(&["touch", &mark]);
-    refused(run, 125, "/proc belongs to another pid namespace", "mount");
+    refused(run, 125, "/proc shows the processes of another PID namespace", "mount");
     assert!(!ran.path("mark").exists());
     assert_eq!(etcd.revision(), revision, "etcd was written to");
     etcd.assert_nothing_left();

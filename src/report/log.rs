@@ -163,7 +163,9 @@ impl Log {
 mod tests {
     use super::*;
     use std::io::{BufRead, BufReader, PipeReader, Read, pipe};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use nix::fcntl::{FcntlArg, fcntl};
 
     const GENEROUS: Duration = Duration::from_secs(60);
 
@@ -195,6 +197,8 @@ mod tests {
     #[test]
     fn a_blocked_reader_stalls_nobody_and_learns_what_it_missed() {
         let (log, reader) = on_a_pipe(Level::Info);
+        // So that it holds less than the queue, whichever of the two is filled first.
+        fcntl(reader.as_fd(), FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
         let sent = 20_000;
         for _ in 0..sent {
             log.event(LogEvent::Released);
