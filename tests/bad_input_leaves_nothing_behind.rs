@@ -10,6 +10,7 @@ use support::{Candidate, Etcd, KEY, Scratch, require_etcd};
 /// Options with a value that is refused, and what the message says.
 fn bad_values() -> Vec<(&'static str, String, &'static str)> {
     let bad: &[(&str, &str, &str)] = &[
+        ("layout", "both", "use queue or single"),
         ("key", "", "the key is empty"),
         ("key", "/election/x/", "use '/election/x'"),
         ("key", "/", "names no election"),
@@ -229,7 +230,12 @@ fn a_proc_of_another_pid_namespace() {
     let run = all_but(&etcd, "")
         .under(&["unshare", "--pid", "--fork"])
         .command(&["touch", &mark]);
-    refused(run, 125, "/proc shows the processes of another PID namespace", "mount");
+    refused(
+        run,
+        125,
+        "/proc shows the processes of another PID namespace",
+        "mount",
+    );
     assert!(!ran.path("mark").exists());
     assert_eq!(etcd.revision(), revision, "etcd was written to");
     etcd.assert_nothing_left();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use etcd_client::{Client, KeyValue, PutOptions};
 use leaderrun::clock::BootInstant;
 use leaderrun::election::{
-    Ancestor, Command, Config, ElectionError, Event, Handle, LeaseId, Loss, Record, Term, Wait,
-    release_orphan, spawn,
+    Ancestor, Command, Config, ElectionError, Event, Handle, Layout, LeaseId, Loss, Record, Term,
+    Wait, release_orphan, spawn,
 };
 use leaderrun::etcd::Endpoint;
 use leaderrun::timing::{Deadline, Settings};
@@ -31,6 +31,7 @@ macro_rules! etcd_or_skip {
 
 fn config(endpoints: Vec<Endpoint>, id: &str, ttl: u64) -> Config {
     Config {
+        layout: Layout::Queue,
         key: KEY.into(),
         id: id.into(),
         settings: Settings {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use leaderrun::clock::BootInstant;
-use leaderrun::election::{Command, Config, Event, spawn};
+use leaderrun::election::{Command, Config, Event, Layout, spawn};
 use leaderrun::etcd::Endpoint;
 use leaderrun::timing::{Deadline, Settings};
 use support::{Etcd, require_etcd};
@@ -76,6 +76,7 @@ async fn a_raft_leader_that_freezes_and_thaws_makes_no_two_leaders() {
     for id in ["a", "b", "c"] {
         let config = Config {
             key: "/election/cluster".into(),
+            layout: Layout::Queue,
             id: id.into(),
             settings: Settings {
                 ttl: Duration::from_secs(5),

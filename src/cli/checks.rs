@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::environment::quoted;
 use super::{Cgroup, OnLoss, Patience, SdReady};
+use crate::election::Layout;
 use crate::report::Format;
 use crate::timing::MAX_TTL;
 
@@ -136,6 +137,14 @@ pub(super) fn on_loss(text: &str) -> Result<OnLoss, String> {
         "exit" => Ok(OnLoss::Exit),
         "campaign" => Ok(OnLoss::Campaign),
         _ => Err(format!("{} is unknown: use exit or campaign", quoted(text))),
+    }
+}
+
+pub(super) fn layout(text: &str) -> Result<Layout, String> {
+    match text {
+        "queue" => Ok(Layout::Queue),
+        "single" => Ok(Layout::Single),
+        _ => Err(format!("{} is unknown: use queue or single", quoted(text))),
     }
 }
 

@@ -28,11 +28,18 @@ use clap::{ArgAction, Parser};
     args_override_self = false
 )]
 pub(super) struct Flags {
-    /// The election: candidates are kept in etcd below KEY/
+    /// The election: candidates are kept in etcd below KEY/, or in KEY itself
     ///
     /// All who name the same key in the same etcd cluster compete; one of them leads at a time.
     #[arg(short, long, value_name = "KEY", action = ArgAction::Append)]
     pub key: Vec<OsString>,
+
+    /// How candidates stand in etcd: queue, single [default: queue]
+    ///
+    /// queue: below KEY/, in the order of their coming, together with etcdctl elect and lock. single: whoever
+    /// creates KEY itself leads, together with clients of that recipe. All candidates have to use the same.
+    #[arg(long, value_name = "queue|single")]
+    pub layout: Option<OsString>,
 
     /// The identity that others see [default: host:pid]
     ///

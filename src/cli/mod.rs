@@ -12,6 +12,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use nix::sys::signal::Signal;
 
+use crate::election::Layout;
 use crate::exit_status::ExitStatus;
 use crate::report::LogOptions;
 use crate::timing::{Settings, Timeline};
@@ -41,6 +42,8 @@ pub enum Parsed {
 pub struct RunOptions {
     /// The election's name.
     pub key: String,
+    /// How candidates stand.
+    pub layout: Layout,
     /// The identity that others see.
     pub id: String,
     /// The timeline as asked for; what the server grants may change what follows from it.
@@ -151,6 +154,7 @@ pub fn parse(
     let env = Environment::new(&environment);
 
     let key = settings::key(&env, std::mem::take(&mut flags.key))?;
+    let layout = env.parsed("layout", flags.layout.take(), checks::layout)?;
     let (settings, timeline) = settings::timeline(&env, &mut flags)?;
     let id = settings::id(&env, flags.id.take())?;
     let endpoints = settings::endpoints(&env, flags.endpoints.take(), check_endpoints)?;
@@ -181,6 +185,7 @@ pub fn parse(
         key: key.ok_or_else(|| {
             UsageError::new("an election is needed: leaderrun --key KEY -- COMMAND")
         })?,
+        layout: layout.unwrap_or_default(),
         id,
         settings,
         timeline,

@@ -91,6 +91,7 @@ pub(super) struct Campaign {
     pub newest: Option<Token>,
     pub warned_foreign: bool,
     pub warned_ttl: bool,
+    pub warned_unattached: bool,
     pub record_warning: Reminder,
     events: UnboundedSender<Event>,
     backoff: Backoff,
@@ -108,7 +109,7 @@ impl Campaign {
         on_lease: Box<dyn FnMut(LeaseId) + Send>,
     ) -> Self {
         Self {
-            names: Names::new(&config.key),
+            names: Names::new(&config.key, config.layout),
             observer: Observer::new(this_clock()),
             clock: this_clock(),
             pool: Pool::new(config.endpoints.clone()),
@@ -121,6 +122,7 @@ impl Campaign {
             newest: None,
             warned_foreign: false,
             warned_ttl: false,
+            warned_unattached: false,
             record_warning: Reminder::default(),
             events,
             backoff: Backoff::new(),

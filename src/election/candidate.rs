@@ -11,9 +11,9 @@ use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 
 use super::campaign::{CALL, Campaign};
 use super::queue::keys;
-use super::{ElectionError, Event, LeaseId, Token};
+use super::{ElectionError, Event, Layout, LeaseId, Token};
 use crate::clock::BootInstant;
-use crate::etcd::{Error, Kind, random, sleep_until};
+use crate::etcd::{Answer, Error, Kind, random, sleep_until};
 use crate::timing::{Settings, Timeline};
 
 /// No two candidacies of one run begin closer together: whoever keeps deleting our key must not
@@ -83,10 +83,9 @@ impl Campaign {
                 Ok(candidate) => {
                     self.joined_with(candidate.token);
                     self.went_well();
-                    self.tell(Event::Campaigning {
-                        lease: candidate.lease(),
-                        ttl: candidate.timeline().ttl(),
-                    });
+                    if self.names.layout == Layout::Queue {
+                        self.tell_campaigning(&candidate.granted);
+                    }
                     return Ok(candidate);
                 }
                 Err(Setback::Again) => sleep_until(begun + BETWEEN_JOINS).await,
@@ -109,15 +108,34 @@ impl Campaign {
             None => self.grant().await?,
         };
         self.granted = Some(granted.clone());
+        match self.names.layout {
+            Layout::Queue => self.queue_up(granted).await,
+            Layout::Single => self.take(granted).await,
+        }
+    }
+
+    pub(super) fn tell_campaigning(&self, granted: &Granted) {
+        self.tell(Event::Campaigning {
+            lease: granted.lease,
+            ttl: granted.timeline.ttl(),
+        });
+    }
+
+    /// Writes a candidate key into the queue.
+    async fn queue_up(&mut self, granted: Granted) -> Result<Candidate, Setback> {
         let key = self.names.candidate(granted.lease);
+        let other_layout = TxnOp::get(self.names.key.as_str(), None);
         let txn = Txn::new()
             .when([Compare::create_revision(key.as_str(), CompareOp::Equal, 0)])
-            .and_then([TxnOp::put(
-                key.as_str(),
-                self.config.id.as_str(),
-                Some(PutOptions::new().with_lease(granted.lease.0)),
-            )])
-            .or_else([TxnOp::get(key.as_str(), None)]);
+            .and_then([
+                TxnOp::put(
+                    key.as_str(),
+                    self.config.id.as_str(),
+                    Some(PutOptions::new().with_lease(granted.lease.0)),
+                ),
+                other_layout.clone(),
+            ])
+            .or_else([TxnOp::get(key.as_str(), None), other_layout]);
         let until = BootInstant::now() + CALL;
         let answer = self
             .pool
@@ -125,20 +143,14 @@ impl Campaign {
             .await?
             .txn("join the queue", txn, until)
             .await;
-        let answer = match answer {
-            Err(e) if e.kind == Kind::LeaseNotFound => {
-                self.granted = None;
-                self.held.put_aside();
-                return Err(Setback::Again);
-            }
-            other => other?,
-        };
+        let answer = self.unless_lease_is_gone(answer)?;
         self.granted = None;
+        let mut gets = answer.ops.into_iter().map(keys);
+        let own = gets.next().unwrap_or_default().pop();
         let token = if answer.succeeded {
             Token(answer.revision)
         } else {
-            let found = answer.ops.into_iter().flat_map(keys).next();
-            match found {
+            match own {
                 // An earlier attempt, whose answer was lost, did it.
                 Some(kv) if kv.lease() == granted.lease.0 => Token(kv.create_revision()),
                 _ => {
@@ -148,11 +160,44 @@ impl Campaign {
             }
         };
         self.held.token = Some(token);
+        // A key without a lease is no candidate's.
+        if gets
+            .next()
+            .unwrap_or_default()
+            .iter()
+            .any(|kv| kv.lease() != 0)
+        {
+            return Err(self.mixed("a single key", "single"));
+        }
         Ok(Candidate {
             granted,
             key,
             token,
         })
+    }
+
+    /// The answer of a transaction that attaches a key to our lease.
+    pub(super) fn unless_lease_is_gone(
+        &mut self,
+        answer: Result<Answer, Error>,
+    ) -> Result<Answer, Setback> {
+        match answer {
+            Err(e) if e.kind == Kind::LeaseNotFound => {
+                self.granted = None;
+                self.held.put_aside();
+                Err(Setback::Again)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// The refusal to compete with candidates that would not see us.
+    pub(super) fn mixed(&self, theirs: &str, layout: &str) -> Setback {
+        Setback::Hopeless(ElectionError::Refused(format!(
+            "candidates for {} compete for {theirs}, and would lead beside us: \
+             use --layout {layout}, or another --key",
+            self.names.key
+        )))
     }
 
     async fn grant(&mut self) -> Result<Granted, Setback> {

@@ -14,6 +14,7 @@ mod queue;
 mod record;
 mod release;
 mod renewal;
+mod single;
 mod standby;
 mod take_over;
 mod task;
@@ -125,11 +126,24 @@ pub enum Loss {
     LeaseLost,
 }
 
+/// How candidates stand for election in etcd.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// Each has a key of its own below `KEY/`, and they lead in the order of their keys: the protocol of
+    /// Go's `clientv3/concurrency`.
+    #[default]
+    Queue,
+    /// Whoever creates `KEY` leads: the recipe of raw primitives.
+    Single,
+}
+
 /// What the election needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The election's name; the queue lives under `KEY/`, the record is `KEY.term`.
+    /// The election's name; the queue lives under `KEY/`, the single key is `KEY`, the record `KEY.term`.
     pub key: String,
+    /// How candidates stand.
+    pub layout: Layout,
     /// The identity, stored as the candidate key's value.
     pub id: String,
     /// The wanted timeline; the real one follows from the TTL that the server grants.

@@ -1,10 +1,13 @@
 //! The keys of one election, and which of the keys under it are candidates.
 
-use super::LeaseId;
+use super::{Layout, LeaseId};
 
 /// The names that follow from `KEY`.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
+    /// `KEY` itself: the candidate key of the single layout.
+    pub key: String,
+    pub layout: Layout,
     /// `KEY/`, under which the candidates queue.
     pub prefix: String,
     /// `KEY.term`, the record.
@@ -12,16 +15,21 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub fn new(key: &str) -> Self {
+    pub fn new(key: &str, layout: Layout) -> Self {
         Self {
+            key: key.to_owned(),
+            layout,
             prefix: format!("{key}/"),
             record: format!("{key}.term"),
         }
     }
 
-    /// The candidate key of a lease, as `clientv3/concurrency` names it.
+    /// The candidate key of a lease: as `clientv3/concurrency` names it, or the one that all want.
     pub fn candidate(&self, lease: LeaseId) -> String {
-        format!("{}{lease}", self.prefix)
+        match self.layout {
+            Layout::Queue => format!("{}{lease}", self.prefix),
+            Layout::Single => self.key.clone(),
+        }
     }
 
     /// The lease in a candidate key's name; `None` for a key that is no candidate's.
@@ -43,7 +51,7 @@ mod tests {
 
     #[test]
     fn only_lower_case_hex_right_under_the_key_is_a_candidate() {
-        let names = Names::new("/e/x");
+        let names = Names::new("/e/x", Layout::Queue);
         let lease = |key: &str| names.lease_in(key.as_bytes());
         assert_eq!(
             lease("/e/x/694d8f5a1b2c3d4e"),
@@ -69,7 +77,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_lease_is_found_in_the_name_of_its_key(id in 1_i64..) {
-            let names = Names::new("k");
+            let names = Names::new("k", Layout::Queue);
             prop_assert_eq!(names.lease_in(names.candidate(LeaseId(id)).as_bytes()), Some(LeaseId(id)));
         }
     }

@@ -68,5 +68,11 @@ pub async fn release_orphan(
         begun: true,
         ..Held::default()
     };
-    release(&mut pool, &Names::new(&config.key), &held, until).await
+    release(
+        &mut pool,
+        &Names::new(&config.key, config.layout),
+        &held,
+        until,
+    )
+    .await
 }

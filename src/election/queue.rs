@@ -1,13 +1,19 @@
 //! The queue: one atomic look at the candidates and the record, and our place in it.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
 
 use super::names::Names;
-use super::{LeaseId, Token};
+use super::{Layout, LeaseId, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Connection, Error};
+
+/// The least time between two looks: whoever keeps writing the watched key must not keep us busy.
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// How long a watch that ended is left alone.
+pub(super) const AFTER_A_WATCH: Duration = Duration::from_millis(200);
 
 /// A candidate as it stands in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +76,13 @@ impl Look {
         names: &Names,
         until: BootInstant,
     ) -> Result<Self, Error> {
-        let txn = Txn::new().and_then([
-            TxnOp::get(names.prefix.as_str(), Some(GetOptions::new().with_prefix())),
-            TxnOp::get(names.record.as_str(), None),
-        ]);
+        let candidates = match names.layout {
+            Layout::Queue => {
+                TxnOp::get(names.prefix.as_str(), Some(GetOptions::new().with_prefix()))
+            }
+            Layout::Single => TxnOp::get(names.key.as_str(), None),
+        };
+        let txn = Txn::new().and_then([candidates, TxnOp::get(names.record.as_str(), None)]);
         let answer = connection.txn("look at the election", txn, until).await?;
         Ok(Self::read(answer, names))
     }
@@ -130,6 +139,11 @@ impl Look {
     }
 }
 
+/// The identity in a candidate's value, empty if it is not text.
+pub(super) fn name_of(kv: &KeyValue) -> String {
+    kv.value_str().unwrap_or_default().to_owned()
+}
+
 /// The keys of a range operation's answer.
 pub(super) fn keys(op: TxnOpResponse) -> Vec<KeyValue> {
     match op {
@@ -142,13 +156,18 @@ fn sort(candidates: &[KeyValue], names: &Names) -> (Vec<Standing>, Option<String
     let mut foreign = None;
     let mut queue = Vec::with_capacity(candidates.len());
     for kv in candidates {
-        match names.lease_in(kv.key()) {
+        let lease = match names.layout {
+            Layout::Queue => names.lease_in(kv.key()),
+            // There is no name but the election's; a key that is attached elsewhere is another's.
+            Layout::Single => Some(LeaseId(kv.lease())),
+        };
+        match lease {
             Some(lease) => queue.push(Standing {
                 key: String::from_utf8_lossy(kv.key()).into_owned(),
                 lease,
                 attached: kv.lease(),
                 created: kv.create_revision(),
-                id: kv.value_str().unwrap_or_default().to_owned(),
+                id: name_of(kv),
             }),
             None => foreign = Some(String::from_utf8_lossy(kv.key()).into_owned()),
         }

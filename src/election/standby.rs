@@ -2,24 +2,19 @@
 //! record of an earlier term, until the transaction that begins our own.
 
 use std::collections::HashSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use etcd_client::KeyValue;
 
 use super::campaign::Campaign;
 use super::candidate::Candidate;
-use super::queue::{Look, Place};
+use super::queue::{AFTER_A_WATCH, BETWEEN_LOOKS, Look, Place};
 use super::record::Record;
 use super::renewal::{Found, Renewal, Tenure, Version, Written};
 use super::{ElectionError, Event, Wait};
 use crate::clock::BootInstant;
 use crate::etcd::{Change, Error, sleep_until};
 use crate::rules::Rule;
-
-/// The least time between two looks: whoever keeps writing the watched key must not keep us busy.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// How long a watch that ended is left alone.
-const AFTER_A_WATCH: Duration = Duration::from_millis(200);
 
 /// How the wait in the queue ended.
 pub(super) enum Stood {

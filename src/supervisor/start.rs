@@ -48,6 +48,7 @@ pub fn run(options: RunOptions) -> ExitCode {
 fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
     let config = Config {
         key: options.key.clone(),
+        layout: options.layout,
         id: options.id.clone(),
         settings: options.settings,
         endpoints: Endpoint::parse_list(&options.endpoints)?,

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::etcd::{Etcd, Member};
-use super::{LIMIT, Running, etcdctl_path, within};
+use super::{LIMIT, Running, Scratch, etcdctl_path, within};
 
 /// A key as etcd has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +46,16 @@ impl Etcd {
     /// Starts an etcdctl that stays, such as `lock NAME COMMAND` or `elect NAME PROPOSAL`.
     #[track_caller]
     pub fn spawn_etcdctl(&self, arguments: &[&str]) -> Running {
+        self.spawn_etcdctl_with(arguments, Stdio::null())
+    }
+
+    /// The same, with that standard input.
+    #[track_caller]
+    pub fn spawn_etcdctl_with(&self, arguments: &[&str], stdin: Stdio) -> Running {
         let mut command = etcdctl(&self.endpoints());
         command.args(arguments);
-        Running::spawn("etcdctl", command)
+        let streams = [Some(stdin), None, None];
+        Running::spawn_in(Scratch::new("etcdctl"), "etcdctl", command, streams, None)
     }
 
     /// The key, if it is there.
