@@ -5,7 +5,7 @@
 //! Where it cannot, the sweep serves. The proof that the tree is empty is waitid(2)'s in either case.
 //! See cgroups(7) and the kernel's `Documentation/admin-guide/cgroup-v2.rst`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ const NAME: &str = "leaderrun-";
 
 /// How long what is left in a stale leaf is given to die.
 const DEATH: Duration = Duration::from_secs(1);
+/// How often a leaf is made anew that somebody took for stale.
+const ATTEMPTS: usize = 10;
 
 /// A cgroup that holds the command and nothing else.
 #[derive(Clone, Debug)]
@@ -40,17 +42,11 @@ impl Leaf {
         let own = own_directory()?;
         // Moving a process takes the right to write to where it comes from, too.
         OpenOptions::new().write(true).open(own.join(PROCESSES))?;
-        // The instant tells apart two processes that had the same id in turn.
-        let name = format!(
-            "{NAME}{}-{:x}",
-            getpid(),
-            BootInstant::now().since_boot().as_nanos()
-        );
-        let dir = own.join(name);
-        fs::create_dir(&dir)?;
-        let locked =
-            File::open(&dir).and_then(|lock| lock.try_lock().map(|()| lock).map_err(Into::into));
-        let lock = locked.inspect_err(|_| remove_below(&dir))?;
+        let dir_and_lock = (0..ATTEMPTS).find_map(|_| make_locked(&own).transpose());
+        let (dir, lock) = dir_and_lock.unwrap_or_else(|| {
+            let what = "others keep removing the cgroup";
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, what))
+        })?;
         if dir.join(KILL).exists() {
             Ok(Self {
                 dir,
@@ -79,31 +75,50 @@ impl Leaf {
     }
 }
 
+/// A new cgroup below `own`, and its lock; `None` if somebody took it for stale before it was locked.
+fn make_locked(own: &Path) -> io::Result<Option<(PathBuf, File)>> {
+    // The instant tells apart two processes that had the same id in turn.
+    let instant = BootInstant::now().since_boot().as_nanos();
+    let dir = own.join(format!("{NAME}{}-{instant:x}", getpid()));
+    fs::create_dir(&dir)?;
+    let lock = match File::open(&dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.inspect_err(|_| remove_below(&dir))?,
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(dir.exists().then_some((dir, lock))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => {
+            remove_below(&dir);
+            Err(e)
+        }
+    }
+}
+
 /// Ends what leaderruns have left behind below our cgroup that were killed with their guardians: nobody
 /// else does, and it is in no term. Returns in how many leaves something was alive.
 pub fn end_stale() -> usize {
     let Ok(own) = own_directory() else { return 0 };
     let entries = fs::read_dir(&own).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| is_stale(&entry.path()) && !end(&entry.path()))
-        .count()
+    entries.filter(|entry| end_if_stale(&entry.path())).count()
 }
 
-/// Whether the leaf is nobody's any more.
-fn is_stale(dir: &Path) -> bool {
+/// Kills what is in a leaf that is nobody's any more, and removes it. Returns whether anything was.
+fn end_if_stale(dir: &Path) -> bool {
     let name = dir.file_name().and_then(|name| name.to_str());
-    let pid = name.and_then(|n| n.strip_prefix(NAME)?.split('-').next()?.parse::<i32>().ok());
-    // The process id guards the instant before the lock is taken; the lock, an orphaned guardian, which
-    // works under another id, and another pid namespace.
-    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-        && File::open(dir).is_ok_and(|lock| lock.try_lock().is_ok())
-}
-
-/// Removes a leaf, and kills what is in it first. Returns whether nothing was.
-fn end(dir: &Path) -> bool {
+    if !name.is_some_and(|name| name.starts_with(NAME)) {
+        return false;
+    }
+    let Ok(lock) = File::open(dir) else {
+        return false;
+    };
+    // Kept until it is removed, so that whoever has just made it and comes late learns of it.
+    if lock.try_lock().is_err() {
+        return false;
+    }
     remove_below(dir);
     if !dir.exists() {
-        return true;
+        return false;
     }
     let _ = fs::write(dir.join(KILL), "1");
     let until = BootInstant::now() + DEATH;
@@ -111,7 +126,7 @@ fn end(dir: &Path) -> bool {
         std::thread::sleep(DEATH / 200);
         remove_below(dir);
     }
-    false
+    true
 }
 
 /// The cgroup of this process.
