@@ -256,7 +256,9 @@ fn a_hang_up_ends_it() {
     });
     let hups = std::fs::read_to_string(format!("{}.hup", file.display())).expect("a hang-up");
     let _ = std::fs::remove_file(format!("{}.hup", file.display()));
-    assert_eq!(hups, "hup\n", "it comes once");
+    // Twice if it is that quick, as without leaderrun: the shell sends one to its jobs, and the kernel one to
+    // the foreground when the shell, which leads the session, exits.
+    assert!(["hup\n", "hup\nhup\n"].contains(&&*hups), "{hups:?}");
 }
 
 /// Without a terminal a standby goes on (`a_standby_ignores_what_does_not_end_it`).
