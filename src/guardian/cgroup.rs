@@ -5,6 +5,7 @@
 //! Where it cannot, the sweep serves. The proof that the tree is empty is waitid(2)'s in either case.
 //! See cgroups(7) and the kernel's `Documentation/admin-guide/cgroup-v2.rst`.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -103,10 +104,19 @@ pub fn end_stale() -> usize {
     entries.filter(|entry| end_if_stale(&entry.path())).count()
 }
 
+/// Whether this is a name that [`make_locked`] gives, and not just one that looks like it: whatever else is
+/// called leaderrun-something is its maker's.
+fn is_ours(name: &str) -> bool {
+    let parts = name
+        .strip_prefix(NAME)
+        .and_then(|rest| rest.split_once('-'));
+    let digits = |part: &str, radix| !part.is_empty() && part.chars().all(|c| c.is_digit(radix));
+    parts.is_some_and(|(pid, instant)| digits(pid, 10) && instant.len() > 7 && digits(instant, 16))
+}
+
 /// Kills what is in a leaf that is nobody's any more, and removes it. Returns whether anything was.
 fn end_if_stale(dir: &Path) -> bool {
-    let name = dir.file_name().and_then(|name| name.to_str());
-    if !name.is_some_and(|name| name.starts_with(NAME)) {
+    if !dir.file_name().and_then(OsStr::to_str).is_some_and(is_ours) {
         return false;
     }
     let Ok(lock) = File::open(dir) else {
@@ -173,6 +183,23 @@ mod tests {
         24 1 0:22 / /proc rw - proc proc rw\n\
         30 24 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
         31 24 0:27 /docker/abc /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn only_names_that_were_given_here_are_ours() {
+        assert!(is_ours("leaderrun-4711-1a2b3c4d5e"));
+        for other in [
+            "leaderrun-",
+            "leaderrun-4711",
+            "leaderrun-4711-",
+            "leaderrun-4711-12",
+            "leaderrun-4711-1a2b3c4d5e.service",
+            "leaderrun-test-4711-0-1a2b3c4d5e",
+            "leaderrun-cron@backup.service",
+            "xleaderrun-4711-1a2b3c4d5e",
+        ] {
+            assert!(!is_ours(other), "{other}");
+        }
+    }
 
     #[test]
     fn the_own_cgroup_is_found_below_the_root_of_the_mount() {
