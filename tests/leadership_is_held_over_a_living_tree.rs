@@ -80,7 +80,12 @@ fn assert_held_for(seconds: f64, etcd: &Etcd, leader: &Running, another: &Runnin
 /// What was unkillable is dead: leadership is released as ever, and the next one starts.
 #[track_caller]
 fn assert_released(leader: &Running, another: &Running, beat: &Beat, dead: f64) {
-    leader.wait_event("tree-empty");
+    // Whatever was renewed, if only the record, has kept others waiting until then.
+    let headroom = leader.wait_event("tree-empty")["headroom"].as_f64();
+    assert!(
+        headroom.is_some_and(|s| s > 0.0 && s <= TTL),
+        "{headroom:?}"
+    );
     leader.wait_event("released");
     let next = another.wait_elected();
     let first = beat.wait_stamp(next, "start").at;

@@ -116,16 +116,16 @@ impl Run {
         self.cause.get_or_insert(cause);
     }
 
-    /// When another candidate may start its command, if no renewal succeeds before.
+    /// When another leaderrun may start its command, if neither the term nor its record alone is renewed
+    /// before.
     pub fn another_may_start(&self) -> BootInstant {
-        self.deadline.another_may_start(self.term.timeline.margin())
+        let earned = self.deadline.another_may_start(self.term.timeline.margin());
+        self.held.map_or(earned, |held| held.max(earned))
     }
 
     /// When the tree, if it is not empty by then, is given up as not proven dead.
     pub fn unproven_at(&self) -> BootInstant {
-        self.held.map_or(self.another_may_start(), |held| {
-            held.max(self.another_may_start())
-        }) + UNPROVEN
+        self.another_may_start() + UNPROVEN
     }
 
     /// The status to exit with, now that the tree is empty.
@@ -141,5 +141,40 @@ impl Run {
             // With the second, the guardian's last words were lost with it.
             (Some(Cause::Lost(_)), _) | (Some(Cause::Command) | None, None) => ExitStatus::Lost,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::timing::{Settings, Timeline};
+
+    fn run(sent: BootInstant) -> Run {
+        let timeline = Timeline::new(&Settings::default()).unwrap();
+        let deadline = timeline.deadline(sent);
+        let term = Term {
+            token: Token(1),
+            lease: LeaseId(1),
+            leader_key: "/e/1".into(),
+            timeline,
+            deadline,
+            waited: Duration::ZERO,
+        };
+        Run::new(term, deadline)
+    }
+
+    #[test]
+    fn a_record_that_is_still_held_keeps_others_from_starting() {
+        let sent = BootInstant::from_duration(Duration::from_secs(100));
+        let mut run = run(sent);
+        let earned = sent + run.term.timeline.ttl();
+        assert_eq!(run.another_may_start(), earned);
+        run.held = Some(earned + Duration::from_secs(40));
+        assert_eq!(run.another_may_start(), earned + Duration::from_secs(40));
+        assert_eq!(run.unproven_at(), run.another_may_start() + UNPROVEN);
+        run.held = Some(sent);
+        assert_eq!(run.another_may_start(), earned, "a hold takes nothing away");
     }
 }
