@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::{
-    Beat, Candidate, Etcd, KEY, LIMIT, Pid, Running, Signal, assert_no_overlap, death_of,
+    Beat, Candidate, Etcd, KEY, LIMIT, Pid, Running, Signal, Stalled, assert_no_overlap, death_of,
     eventually, now, require_etcd,
 };
 
@@ -258,6 +258,33 @@ fn a_signal_during_a_loss_is_passed_on_and_does_not_change_the_status() {
     assert_eq!(run.wait().code(), Some(75));
     assert_eq!(run.wait_event("command-exited")["code"], 7);
     assert_eq!(run.events_named("stopping").len(), 1);
+    run.wait_gone();
+    etcd.assert_nothing_left();
+}
+
+/// The guardian's word that it fences may be on its way while the signal is taken.
+#[test]
+fn a_signal_after_a_loss_that_was_not_heard_of_yet_does_not_change_the_status() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let run = Candidate::new(&etcd)
+        .ttl("5s")
+        .grace("1s")
+        .margin("1s")
+        .sh("trap 'echo got; exit 7' TERM; echo ready; while :; do sleep 0.01; done")
+        .spawn();
+    wait_output(&run, "ready\n");
+    let deaf = Stalled::thread(run.pid(), "watch");
+    etcd.stop();
+    wait_output(&run, "got\n");
+    run.signal(Signal::SIGTERM);
+    assert_eq!(run.wait_event("stopping")["reason"], "signal");
+    etcd.cont();
+    drop(deaf);
+    assert_eq!(run.wait().code(), Some(75));
+    assert_eq!(run.wait_event("lost")["reason"], "renewal-timeout");
     run.wait_gone();
     etcd.assert_nothing_left();
 }

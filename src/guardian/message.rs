@@ -115,6 +115,8 @@ pub enum FromGuardian {
         reason: Reason,
         /// The stop signal.
         signal: SignalNumber,
+        /// Whether that came first: nothing had asked the command to stop, and it had not ended.
+        first: bool,
     },
     /// SIGKILL has been sent to what was left of the tree.
     Killed(KillReason),

@@ -328,11 +328,13 @@ impl<'a> Guardian<'a> {
 
     fn fence(&mut self, reason: Reason) {
         let Some(run) = &mut self.run else { return };
+        let first = run.fence.stage() == Stage::Leading;
         if run.fence.begin(BootInstant::now()) {
             signal_tree(run.leader(), self.stop_signal);
             self.link.say(FromGuardian::Fencing {
                 reason,
                 signal: self.stop_signal,
+                first,
             });
         }
     }

@@ -116,6 +116,16 @@ impl Run {
         self.cause.get_or_insert(cause);
     }
 
+    /// Notes that the guardian has begun to fence. That it did so `first` settles what the order of news
+    /// cannot: a planned stop may have been noted here while the guardian's word was on its way.
+    pub fn note_fence(&mut self, reason: LossReason, first: bool) {
+        if first && self.cause == Some(Cause::Command) {
+            self.cause = None;
+        }
+        self.note(Cause::Lost(reason));
+        self.lost = true;
+    }
+
     /// When another leaderrun may start its command, if neither the term nor its record alone is renewed
     /// before.
     pub fn another_may_start(&self) -> BootInstant {
@@ -163,6 +173,23 @@ mod tests {
             waited: Duration::ZERO,
         };
         Run::new(term, deadline)
+    }
+
+    #[test]
+    fn a_fence_that_came_first_is_the_cause_also_if_it_is_heard_of_late() {
+        let fenced = |cause, first| {
+            let mut run = run(BootInstant::now());
+            run.cause = cause;
+            run.note_fence(LossReason::RenewalTimeout, first);
+            assert!(run.lost);
+            run.cause
+        };
+        let lost = Some(Cause::Lost(LossReason::RenewalTimeout));
+        let not_started = Some(Cause::NotStarted(ExitStatus::NotFound));
+        assert_eq!(fenced(None, true), lost);
+        assert_eq!(fenced(Some(Cause::Command), true), lost);
+        assert_eq!(fenced(Some(Cause::Command), false), Some(Cause::Command));
+        assert_eq!(fenced(not_started, true), not_started);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::sys::{End, SignalNumber};
 /// was held since, if it was.
 pub fn of_orphan(message: &FromGuardian, held: Option<BootInstant>) -> Option<LogEvent> {
     Some(match message {
-        FromGuardian::Fencing { reason, signal } => fencing(*reason, *signal),
+        FromGuardian::Fencing { reason, signal, .. } => fencing(*reason, *signal),
         FromGuardian::Killed(reason) => killed(*reason),
         FromGuardian::Exited(end) => exited(*end),
         FromGuardian::Stuck(processes) => stuck(processes),

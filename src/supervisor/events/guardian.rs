@@ -29,7 +29,11 @@ impl Supervisor {
                 }
             }
             News::Said(FromGuardian::Acknowledged(_)) => {}
-            News::Said(FromGuardian::Fencing { reason, signal }) => self.on_fencing(reason, signal),
+            News::Said(FromGuardian::Fencing {
+                reason,
+                signal,
+                first,
+            }) => self.on_fencing(reason, signal, first),
             News::Said(FromGuardian::Killed(reason)) => self.log.event(words::killed(reason)),
             News::Said(FromGuardian::Stopped(signal)) => self.on_stopped(signal),
             News::Said(FromGuardian::Exited(end)) => self.on_exited(end),
@@ -71,13 +75,12 @@ impl Supervisor {
         }
     }
 
-    fn on_fencing(&mut self, reason: Reason, signal: SignalNumber) {
+    fn on_fencing(&mut self, reason: Reason, signal: SignalNumber, first: bool) {
         self.log.event(words::fencing(reason, signal));
         let State::Running(run) = &mut self.state else {
             return;
         };
-        run.note(Cause::Lost(words::loss(reason)));
-        run.lost = true;
+        run.note_fence(words::loss(reason), first);
         self.break_release_order();
     }
 
