@@ -133,7 +133,7 @@ impl Runner {
     }
 
     async fn released(&mut self) {
-        self.until(|e| matches!(e, Event::Released).then_some(()))
+        self.until(|e| matches!(e, Event::Released(_)).then_some(()))
             .await;
     }
 

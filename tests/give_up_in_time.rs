@@ -119,6 +119,7 @@ fn fails_unanswered(endpoint: &str, arguments: &[&str]) {
         let run = run.spawn();
         assert_eq!(run.wait().code(), Some(125), "{arguments:?}");
         let stderr = run.stderr();
+        assert!(!stderr.contains("released"), "nothing was held: {stderr}");
         let error = stderr.lines().find(|line| line.contains("error: "));
         assert!(
             error.is_some_and(|line| line.contains(endpoint)),
@@ -147,4 +148,23 @@ fn wait_fails_also_if_etcd_has_kept_silent_all_the_time() {
     let address = silent.local_addr().expect("an address").to_string();
     fails_unanswered(&address, &["--wait=700ms"]);
     fails_unanswered(&address, &["--try"]);
+}
+
+/// A frozen etcd that never answered has nothing of ours that anybody waits for, so nothing is waited for.
+#[test]
+fn wait_ends_in_time_if_etcd_is_frozen_from_the_start() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    etcd.stop();
+    let begun = now();
+    let run = Candidate::new(&etcd).arg("--wait=2s").spawn();
+    assert_eq!(run.wait().code(), Some(125));
+    let took = now() - begun;
+    println!("took {took:.3}s");
+    assert!(took > 1.9 && took < 2.7, "{took}");
+    run.wait_gone();
+    assert!(run.events_named("released").is_empty());
+    etcd.cont();
 }

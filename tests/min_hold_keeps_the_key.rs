@@ -96,6 +96,7 @@ fn a_stop_during_the_hold_leaves_at_once_and_lets_the_record_stand() {
         let holder = holding(&etcd, &beat);
         holder.signal(signal);
         assert_eq!(holder.wait_within(Duration::from_secs(5)).code(), Some(3));
+        assert_eq!(holder.events_named("released").len(), 1);
         assert!(etcd.keys(CANDIDATES).is_empty() && etcd.leases().is_empty());
         assert_the_record_stands(&etcd, &beat);
     }

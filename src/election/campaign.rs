@@ -28,6 +28,8 @@ pub(super) struct Held {
     pub lease: Option<LeaseId>,
     /// The create revision of our candidate key, once known.
     pub token: Option<Token>,
+    /// Whether a transaction that puts a candidate key may have been sent: others may be waiting for us.
+    pub queued: bool,
     /// Whether a transaction that begins a term may have been sent.
     pub begun: bool,
     /// Whether the record is to stand when the rest is given back.

@@ -137,6 +137,8 @@ impl Campaign {
             ])
             .or_else([TxnOp::get(key.as_str(), None), other_layout]);
         let until = BootInstant::now() + CALL;
+        // From here on the key may stand, whatever becomes of the answer.
+        self.held.queued = true;
         let answer = self
             .pool
             .connect(until)

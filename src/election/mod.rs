@@ -201,12 +201,23 @@ pub enum Event {
     Reachable,
     /// Something that a person should look at; the election goes on.
     Warning(String),
-    /// The answer to each [`Command`]: what was ours in etcd is gone.
-    Released,
+    /// The answer to each [`Command`]: what was ours in etcd is gone, but for a record that is to stand.
+    Released(GivenUp),
     /// The answer to each [`Command`] if etcd could not be told in time.
     ReleaseFailed(String),
     /// The election cannot go on, and trying again would not help. The task has ended.
     Failed(ElectionError),
+}
+
+/// What a farewell has given up in etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// There was nothing of ours.
+    Nothing,
+    /// All that was ours.
+    All,
+    /// All but the term's record, which is to stand: others wait until it has run out.
+    AllButRecord,
 }
 
 /// What the supervisor tells the election. Closing the channel ends the task without a word to etcd.

@@ -8,7 +8,7 @@ use super::candidate::{Candidate, Granted};
 use super::names::Names;
 use super::release::release;
 use super::renewal::{Tenure, Version};
-use super::{Config, Event, LeaseId, Loss, Tenancy};
+use super::{Config, Event, GivenUp, LeaseId, Loss, Tenancy};
 use crate::clock::BootInstant;
 use crate::etcd::Pool;
 use crate::timing::{Settings, Timeline, TimelineError};
@@ -53,7 +53,7 @@ pub async fn hold_orphan(
 /// Releases the leadership, or the place in the queue, of a supervisor that was killed.
 ///
 /// `lease` is the candidacy's lease as it was announced before it was granted; that is enough to
-/// find the rest. The caller has to know that the process tree is empty.
+/// find the rest. The caller has to know that the process tree is empty. Tells what there was.
 ///
 /// # Errors
 /// What went wrong last, if etcd could not be told by `until`.
@@ -61,7 +61,7 @@ pub async fn release_orphan(
     config: &Config,
     lease: LeaseId,
     until: BootInstant,
-) -> Result<(), String> {
+) -> Result<GivenUp, String> {
     let mut pool = Pool::new(config.endpoints.clone());
     let held = Held {
         lease: Some(lease),

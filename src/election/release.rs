@@ -12,7 +12,7 @@ use super::campaign::Held;
 use super::names::Names;
 use super::record::Record;
 use super::renewal::{Found, Version, find};
-use super::{LeaseId, Token};
+use super::{GivenUp, LeaseId, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Connection, Error, Kind, Pool, sleep_until};
 
@@ -20,27 +20,33 @@ use crate::etcd::{Connection, Error, Kind, Pool, sleep_until};
 const ATTEMPT: Duration = Duration::from_secs(1);
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
 
-/// Removes what is `held`, trying every endpoint until `until`.
+/// Removes what is `held`, trying every endpoint until `until`. Tells what there was.
 pub(super) async fn release(
     pool: &mut Pool,
     names: &Names,
     held: &Held,
     until: BootInstant,
-) -> Result<(), String> {
+) -> Result<GivenUp, String> {
     let leases: Vec<LeaseId> = held.lease.iter().chain(&held.stale).copied().collect();
     if leases.is_empty() {
-        return Ok(());
+        return Ok(GivenUp::Nothing);
     }
+    let mut given_up = GivenUp::Nothing;
     // Every endpoint gets its turn, also when the first ones hang.
     let turns = u32::try_from(pool.len().max(2)).unwrap_or(2);
     let turn = (until.saturating_since(BootInstant::now()) / turns).min(ATTEMPT);
     loop {
         let started = BootInstant::now();
-        let error = match attempt(pool, names, held, &leases, (started + turn).min(until)).await {
-            Ok(()) => return Ok(()),
+        let limit = (started + turn).min(until);
+        let error = match attempt(pool, names, held, &leases, &mut given_up, limit).await {
+            Ok(()) => return Ok(given_up),
             Err(error) => error,
         };
         pool.failed();
+        // What stood there before may have gone with an answer that was lost.
+        if held.token.is_some() && !held.keep_record {
+            given_up = GivenUp::All;
+        }
         let next = started + BETWEEN_ATTEMPTS;
         if next >= until || BootInstant::now() >= until {
             return Err(error.to_string());
@@ -54,6 +60,7 @@ async fn attempt(
     names: &Names,
     held: &Held,
     leases: &[LeaseId],
+    given_up: &mut GivenUp,
     until: BootInstant,
 ) -> Result<(), Error> {
     let connection = pool.connect(until).await?;
@@ -62,11 +69,15 @@ async fn attempt(
         match remove_keys(connection, names, held, lease, until).await {
             // etcd may let us revoke the lease all the same, and the key goes with it.
             Err(error) if error.kind == Kind::Refused => refused = Some(error),
-            other => other?,
+            Ok(GivenUp::Nothing) => {}
+            Ok(removed) => *given_up = removed,
+            Err(error) => return Err(error),
         }
     }
     for lease in leases {
-        connection.revoke(lease.0, until).await?;
+        if connection.revoke(lease.0, until).await? && *given_up == GivenUp::Nothing {
+            *given_up = GivenUp::All;
+        }
     }
     match refused {
         // A record may be left, which is attached to nothing.
@@ -82,19 +93,25 @@ async fn remove_keys(
     held: &Held,
     lease: LeaseId,
     until: BootInstant,
-) -> Result<(), Error> {
+) -> Result<GivenUp, Error> {
     let key = names.candidate(lease);
     loop {
         let found = find(connection, &key, &names.record, until).await?;
+        let stands = held.keep_record && our_record(&found, lease, held).is_some();
+        let given_up = if stands {
+            GivenUp::AllButRecord
+        } else {
+            GivenUp::All
+        };
         let Some(txn) = removal(&found, &key, &names.record, lease, held) else {
-            return Ok(());
+            return Ok(if stands { given_up } else { GivenUp::Nothing });
         };
         if connection
             .txn("release the leadership", txn, until)
             .await?
             .succeeded
         {
-            return Ok(());
+            return Ok(given_up);
         }
         if BootInstant::now() >= until {
             let reason = "the keys keep changing".to_owned();
@@ -110,11 +127,7 @@ async fn remove_keys(
 
 /// The transaction that removes what is ours of what was found; `None` if nothing is.
 fn removal(found: &Found, key: &str, record_key: &str, lease: LeaseId, held: &Held) -> Option<Txn> {
-    let record = found.record.as_ref().and_then(|kv| {
-        let record = Record::parse(kv.value())?;
-        let ours = record.lease == lease && held.token.is_none_or(|t| t == record.token);
-        ours.then_some((kv, record.token))
-    });
+    let record = our_record(found, lease, held);
     let may_come = record.is_none() && held.begun;
     let (record, token) = (
         record.filter(|_| !held.keep_record),
@@ -151,6 +164,14 @@ fn removal(found: &Found, key: &str, record_key: &str, lease: LeaseId, held: &He
         compares.push(seen.compare(record_key));
     }
     Some(Txn::new().when(compares).and_then(deletes))
+}
+
+/// The record that was found and its token, if it is ours.
+fn our_record<'a>(found: &'a Found, lease: LeaseId, held: &Held) -> Option<(&'a KeyValue, Token)> {
+    let kv = found.record.as_ref()?;
+    let record = Record::parse(kv.value())?;
+    let ours = record.lease == lease && held.token.is_none_or(|t| t == record.token);
+    ours.then_some((kv, record.token))
 }
 
 /// Our key by its create revision, also when it was attached to another lease by hand; without

@@ -12,13 +12,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::campaign::Campaign;
 use super::release::release;
 use super::standby::Stood;
-use super::{Command, Config, ElectionError, Event, LeaseId};
+use super::{Command, Config, ElectionError, Event, GivenUp, LeaseId};
 use crate::clock::BootInstant;
 
 /// How long etcd is told of the end of a term.
 const END: Duration = Duration::from_secs(5);
 /// How long etcd is told that we leave the queue: leaderrun ends within 2 s of the signal.
 const LEAVE: Duration = Duration::from_millis(1800);
+/// The same while nobody can be waiting for us: a lease without a key ends by itself.
+const LEAVE_NOTHING: Duration = Duration::from_millis(200);
 /// How long we tidy up before joining anew, or before giving up.
 const TIDY: Duration = Duration::from_secs(2);
 
@@ -61,15 +63,18 @@ async fn obey(mut campaign: Campaign, mut commands: UnboundedReceiver<Command>) 
         };
         let (limit, campaign_again) = match command {
             Some(Command::End { campaign_again }) => (END, campaign_again),
-            Some(Command::Leave) => (LEAVE, false),
+            Some(Command::Leave) if campaign.held.queued => (LEAVE, false),
+            Some(Command::Leave) => (LEAVE_NOTHING, false),
             Some(Command::LeaveRecord) => {
                 campaign.held.keep_record = true;
                 (LEAVE, false)
             }
             None => return,
         };
+        let queued = campaign.held.queued;
         let answer = match campaign.release(limit).await {
-            Ok(()) => Event::Released,
+            Err(_) if !queued => Event::Released(GivenUp::Nothing),
+            Ok(given_up) => Event::Released(given_up),
             Err(error) => Event::ReleaseFailed(error),
         };
         campaign.tell(answer);
@@ -100,7 +105,7 @@ impl Campaign {
         }
     }
 
-    async fn release(&mut self, limit: Duration) -> Result<(), String> {
+    async fn release(&mut self, limit: Duration) -> Result<GivenUp, String> {
         let until = BootInstant::now() + limit;
         self.granted = None;
         self.pool.unwatch();
@@ -108,6 +113,7 @@ impl Campaign {
         if released.is_ok() {
             self.held.stale.clear();
             self.held.lease = None;
+            self.held.queued = false;
         }
         self.held.put_aside();
         released

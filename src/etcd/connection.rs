@@ -142,13 +142,13 @@ impl Connection {
         Ok(answer.ttl())
     }
 
-    /// Revokes a lease, and with it the keys that are attached to it. A lease that is not there
-    /// counts as revoked.
-    pub async fn revoke(&mut self, id: i64, until: BootInstant) -> Result<(), Error> {
+    /// Revokes a lease, and with it the keys that are attached to it. Yields whether it was there.
+    pub async fn revoke(&mut self, id: i64, until: BootInstant) -> Result<bool, Error> {
         let call = self.client.lease_revoke(id);
         match bounded(&self.endpoint, "revoke the lease", until, call).await {
-            Err(e) if e.kind != Kind::LeaseNotFound => Err(e),
-            _ => Ok(()),
+            Ok(_) => Ok(true),
+            Err(e) if e.kind == Kind::LeaseNotFound => Ok(false),
+            Err(e) => Err(e),
         }
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::json::{hex, outside, seconds, seconds_of, signal_as_name};
 use super::reason::{Ending, KillReason, LossReason, StopReason, WaitReason};
 use crate::clock::BootInstant;
-use crate::election::{LeaseId, Token, Wait};
+use crate::election::{GivenUp, LeaseId, Token, Wait};
 use crate::exit_status::ExitStatus;
 
 /// How much an event matters; what is less than the wanted level is not logged.
@@ -105,7 +105,11 @@ pub enum LogEvent {
         headroom: f64,
     },
     /// What was held in etcd is given back.
-    Released,
+    Released {
+        /// Whether the term's record is left to stand (`--min-hold`), so that others wait for it.
+        #[serde(skip)]
+        record_stands: bool,
+    },
     /// Leadership is over although we did not end it.
     Lost {
         /// Why.
@@ -152,7 +156,7 @@ impl LogEvent {
             | Self::Killed { .. }
             | Self::CommandExited(_)
             | Self::TreeEmpty { .. }
-            | Self::Released
+            | Self::Released { .. }
             | Self::Exiting { .. } => Level::Info,
         }
     }
@@ -169,6 +173,16 @@ impl LogEvent {
                 remaining: until.map(|until| until.saturating_since(now)),
             },
         })
+    }
+
+    /// The event for what a farewell has given up; `None` where there was nothing.
+    pub fn released(given_up: GivenUp) -> Option<Self> {
+        let record_stands = match given_up {
+            GivenUp::Nothing => return None,
+            GivenUp::All => false,
+            GivenUp::AllButRecord => true,
+        };
+        Some(Self::Released { record_stands })
     }
 
     /// A warning.

@@ -203,7 +203,12 @@ mod tests {
                 LogEvent::TreeEmpty { headroom: -0.25 },
                 r#"info","event":"tree-empty","headroom":-0.25}"#,
             ),
-            (LogEvent::Released, r#"info","event":"released"}"#),
+            (
+                LogEvent::Released {
+                    record_stands: true,
+                },
+                r#"info","event":"released"}"#,
+            ),
             (
                 LogEvent::Lost {
                     reason: LossReason::GuardianLost,

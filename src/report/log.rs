@@ -184,7 +184,9 @@ mod tests {
     #[test]
     fn lines_come_out_in_order_and_by_level() {
         let (log, mut reader) = on_a_pipe(Level::Error);
-        log.event(LogEvent::Released);
+        log.event(LogEvent::Released {
+            record_stands: false,
+        });
         log.event(LogEvent::error("one"));
         log.clone().event(LogEvent::error("two"));
         assert!(log.flush(GENEROUS));
@@ -201,7 +203,9 @@ mod tests {
         fcntl(reader.as_fd(), FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
         let sent = 20_000;
         for _ in 0..sent {
-            log.event(LogEvent::Released);
+            log.event(LogEvent::Released {
+                record_stands: false,
+            });
         }
         assert!(
             !log.flush(Duration::from_millis(10)),
@@ -258,6 +262,8 @@ mod tests {
             message.contains("'/nonexistent/leaderrun.log'"),
             "{message}"
         );
-        Log::direct(&options).event(LogEvent::Released);
+        Log::direct(&options).event(LogEvent::Released {
+            record_stands: false,
+        });
     }
 }

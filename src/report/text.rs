@@ -70,7 +70,12 @@ impl fmt::Display for LogEvent {
                 f,
                 "all processes of the command are dead, {headroom:.3}s before another could start"
             ),
-            Self::Released => f.write_str("released, the next candidate may go ahead"),
+            Self::Released {
+                record_stands: false,
+            } => f.write_str("released, the next candidate may go ahead"),
+            Self::Released {
+                record_stands: true,
+            } => f.write_str("left the queue; the next candidate waits until the term has run out"),
             Self::Lost { reason } => write!(f, "leadership lost: {reason}"),
             Self::Exiting { status } => {
                 write!(f, "exiting with status {} ({status})", status.code())

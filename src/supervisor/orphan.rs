@@ -35,7 +35,9 @@ pub fn end(
             }
             match lease {
                 Some(lease) if !Rule::OrphanRelease.is_off() => {
-                    log.event(release(options, config, lease));
+                    if let Some(event) = release(options, config, lease) {
+                        log.event(event);
+                    }
                 }
                 _ => {}
             }
@@ -45,7 +47,7 @@ pub fn end(
     ExitStatus::Failed.into()
 }
 
-fn release(options: &RunOptions, config: &Config, lease: LeaseId) -> LogEvent {
+fn release(options: &RunOptions, config: &Config, lease: LeaseId) -> Option<LogEvent> {
     // Whatever is left after the TTL has run out by itself.
     let until = BootInstant::now() + options.settings.ttl;
     let released = runtime().map_err(|e| e.to_string()).and_then(|runtime| {
@@ -54,9 +56,9 @@ fn release(options: &RunOptions, config: &Config, lease: LeaseId) -> LogEvent {
         result
     });
     match released {
-        Ok(()) => LogEvent::Released,
-        Err(e) => LogEvent::warning(format!(
+        Ok(given_up) => LogEvent::released(given_up),
+        Err(e) => Some(LogEvent::warning(format!(
             "the supervisor is gone, and its place could not be given up: {e}"
-        )),
+        ))),
     }
 }

@@ -47,8 +47,10 @@ impl Supervisor {
             }
             Event::Reachable => self.etcd_answered(),
             Event::Warning(message) => self.log.event(LogEvent::warning(message)),
-            Event::Released => {
-                self.log.event(LogEvent::Released);
+            Event::Released(given_up) => {
+                if let Some(event) = LogEvent::released(given_up) {
+                    self.log.event(event);
+                }
                 self.on_released();
             }
             Event::ReleaseFailed(error) => {
