@@ -16,6 +16,8 @@ pub enum ExitStatus {
     /// The same, by this signal: leaderrun dies by it too. The number stands for itself, since
     /// real-time signals have no name of their own.
     Signalled(i32),
+    /// leaderrun was told to end by this signal while no command ran: it dies by it.
+    ToldToEnd(i32),
     /// Wrong usage; nothing was tried.
     Usage,
     /// Leadership was lost and the command was fenced: start leaderrun again.
@@ -42,7 +44,7 @@ impl ExitStatus {
     pub fn code(self) -> u8 {
         match self {
             Self::Command(code) | Self::NotElected(code) => code,
-            Self::Signalled(signal) => {
+            Self::Signalled(signal) | Self::ToldToEnd(signal) => {
                 u8::try_from(signal).map_or(u8::MAX, |n| n.saturating_add(128))
             }
             Self::Usage => 2,
@@ -66,9 +68,8 @@ impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Command(_) => f.write_str("the command's own"),
-            Self::Signalled(signal) => {
-                write!(f, "the command was killed by {}", signal_name(*signal))
-            }
+            Self::Signalled(_) => f.write_str("the command was killed by it"),
+            Self::ToldToEnd(_) => f.write_str("leaderrun was told to end, no command ran"),
             Self::Usage => f.write_str("wrong usage"),
             Self::Lost => f.write_str("leadership was lost, the command is dead"),
             Self::NotProven => f.write_str("the process tree could not be proven dead"),
@@ -101,6 +102,7 @@ mod tests {
         let statuses = [
             (ExitStatus::Command(3), 3),
             (ExitStatus::Signalled(11), 139),
+            (ExitStatus::ToldToEnd(15), 143),
             (ExitStatus::Usage, 2),
             (ExitStatus::Lost, 75),
             (ExitStatus::NotProven, 71),

@@ -89,7 +89,7 @@ fn words_after(prefix: &str, alphabet: fn(char) -> bool) -> BTreeSet<String> {
 fn the_exit_statuses_are_those_of_the_program() {
     // Exhaustive, so that a status that is added cannot be forgotten here.
     let row = |status: ExitStatus| match status {
-        ExitStatus::Command(_) | ExitStatus::Signalled(_) => None,
+        ExitStatus::Command(_) | ExitStatus::Signalled(_) | ExitStatus::ToldToEnd(_) => None,
         ExitStatus::Usage => Some("usage"),
         ExitStatus::NotProven => Some("could not be proven dead"),
         ExitStatus::Lost => Some("Leadership was lost"),

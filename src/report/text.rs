@@ -5,7 +5,7 @@ use std::fmt;
 use super::escape;
 use super::event::LogEvent;
 use super::reason::{Ending, KillReason, LossReason, StopReason, WaitReason};
-use crate::exit_status::signal_name;
+use crate::exit_status::{ExitStatus, signal_name};
 use crate::timing::show;
 
 /// The event as a line without its line feed.
@@ -77,6 +77,14 @@ impl fmt::Display for LogEvent {
                 record_stands: true,
             } => f.write_str("left the queue; the next candidate waits until the term has run out"),
             Self::Lost { reason } => write!(f, "leadership lost: {reason}"),
+            Self::Exiting {
+                status: status @ (ExitStatus::Signalled(signal) | ExitStatus::ToldToEnd(signal)),
+            } => write!(
+                f,
+                "exiting by {}, {} to a shell ({status})",
+                signal_name(*signal),
+                status.code()
+            ),
             Self::Exiting { status } => {
                 write!(f, "exiting with status {} ({status})", status.code())
             }
@@ -164,7 +172,6 @@ mod tests {
 
     use super::*;
     use crate::election::{LeaseId, Token};
-    use crate::exit_status::ExitStatus;
 
     #[test]
     fn lines_read_well() {
@@ -206,6 +213,18 @@ mod tests {
                     status: ExitStatus::Lost,
                 },
                 "leaderrun: exiting with status 75 (leadership was lost, the command is dead)",
+            ),
+            (
+                LogEvent::Exiting {
+                    status: ExitStatus::Signalled(9),
+                },
+                "leaderrun: exiting by SIGKILL, 137 to a shell (the command was killed by it)",
+            ),
+            (
+                LogEvent::Exiting {
+                    status: ExitStatus::ToldToEnd(15),
+                },
+                "leaderrun: exiting by SIGTERM, 143 to a shell (leaderrun was told to end, no command ran)",
             ),
         ];
         for (event, expected) in lines {

@@ -108,7 +108,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
     }
     Ok(match result? {
         Ended::Guardian(code) => code,
-        Ended::Supervisor(ExitStatus::Signalled(signal)) => {
+        Ended::Supervisor(ExitStatus::Signalled(signal) | ExitStatus::ToldToEnd(signal)) => {
             sys::die_by_signal(sys::SignalNumber(signal)).into()
         }
         Ended::Supervisor(status) => status.into(),

@@ -22,7 +22,7 @@ impl Supervisor {
                 let ends =
                     asks_to_end(signal) || (signal.0 == libc::SIGHUP && self.job.has_terminal());
                 if ends && !ignored {
-                    self.leave(ExitStatus::Signalled(signal.0));
+                    self.leave(ExitStatus::ToldToEnd(signal.0));
                 } else if is_stop(signal) && !ignored {
                     self.stop_too(signal);
                 }
