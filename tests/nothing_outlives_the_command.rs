@@ -38,6 +38,12 @@ fn a_daemon_that_does_not_stop_is_killed_after_the_grace_period_and_then_the_nex
         daemon,
         "the stop signal reaches it"
     );
+    let warning = leader.wait_event("warning")["message"].to_string();
+    assert!(
+        warning.contains("has ended and left ")
+            && warning.contains("SIGTERM, and SIGKILL after 800ms"),
+        "{warning}"
+    );
     assert_eq!(leader.wait_event("killed")["reason"], "leftovers");
     leader.wait_event("tree-empty");
     assert!(!is_alive(daemon));

@@ -58,6 +58,11 @@ impl Fence {
         self.stage
     }
 
+    /// From a stop signal to SIGKILL.
+    pub const fn grace(&self) -> Duration {
+        self.grace
+    }
+
     /// The deadline that is obeyed.
     pub const fn deadline(&self) -> Deadline {
         self.deadline

@@ -124,6 +124,15 @@ pub enum FromGuardian {
     Stopped(SignalNumber),
     /// The main process of the command has ended; descendants may live on.
     Exited(End),
+    /// The main process has ended, and the descendants that it left have been sent the stop signal.
+    LeftBehind {
+        /// How many they are; zero if /proc does not show them.
+        count: usize,
+        /// The stop signal.
+        signal: SignalNumber,
+        /// From the stop signal to SIGKILL.
+        kill_after: Duration,
+    },
     /// Processes survive SIGKILL.
     Stuck(Stuck),
     /// The last descendant is gone.

@@ -19,7 +19,7 @@ use crate::guardian::command::{self, Forked, Spec};
 use crate::guardian::fence::{Due, Fence, Stage};
 use crate::guardian::link::{Incoming, Link};
 use crate::guardian::message::{FromGuardian, Placement, Reason, Start, Step, ToGuardian};
-use crate::guardian::sweep::{Sweep, signal_tree};
+use crate::guardian::sweep::{Sweep, descendants, signal_tree};
 use crate::rules::Rule;
 use crate::sys::{self, Child, End, NoChildren, SeqPacket, SignalFd, SignalNumber};
 
@@ -296,7 +296,14 @@ impl<'a> Guardian<'a> {
         if Rule::Sweep.is_off() {
             self.tree_is_empty(now);
         } else if run.fence.main_ended_leaving_descendants(now) {
+            // Counted before they get it, since some may be quick.
+            let count = descendants(None).len();
             signal_tree(None, self.stop_signal);
+            self.link.say(FromGuardian::LeftBehind {
+                count,
+                signal: self.stop_signal,
+                kill_after: run.fence.grace(),
+            });
         }
     }
 

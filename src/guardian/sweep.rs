@@ -46,7 +46,8 @@ fn send(leader: Option<Pid>, others: &[Process], signal: SignalNumber) -> Vec<Er
         .collect()
 }
 
-fn descendants(leader: Option<Pid>) -> Vec<Process> {
+/// What lives below this process; of `leader` alone, where the rule of the sweep is switched off.
+pub fn descendants(leader: Option<Pid>) -> Vec<Process> {
     let mut below = sys::descendants_of(getpid()).unwrap_or_default();
     if Rule::Sweep.is_off() {
         below.retain(|p| Some(p.pid) == leader);

@@ -1,9 +1,13 @@
 //! The guardian's words as log events: for the supervisor as they come, for an orphan afterwards.
 
+use std::time::Duration;
+
 use crate::clock::BootInstant;
+use crate::exit_status::signal_name;
 use crate::guardian::message::{self, FromGuardian, Reason, Stuck};
 use crate::report::{Ending, KillReason, LogEvent, LossReason};
 use crate::sys::{End, SignalNumber};
+use crate::timing::show;
 
 /// The event for what was said to nobody, if there is one. `held` is the instant until which the leadership
 /// was held since, if it was.
@@ -12,6 +16,11 @@ pub fn of_orphan(message: &FromGuardian, held: Option<BootInstant>) -> Option<Lo
         FromGuardian::Fencing { reason, signal, .. } => fencing(*reason, *signal),
         FromGuardian::Killed(reason) => killed(*reason),
         FromGuardian::Exited(end) => exited(*end),
+        FromGuardian::LeftBehind {
+            count,
+            signal,
+            kill_after,
+        } => left_behind(*count, *signal, *kill_after),
         FromGuardian::Stuck(processes) => stuck(processes),
         FromGuardian::TreeEmpty {
             at,
@@ -45,6 +54,20 @@ pub fn exited(end: End) -> LogEvent {
         End::Code(code) => Ending::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
         End::Signal(signal) => Ending::Signal(signal.0),
     })
+}
+
+/// The main process has left others behind, which were told to stop.
+pub fn left_behind(count: usize, signal: SignalNumber, kill_after: Duration) -> LogEvent {
+    let (who, verb) = match count {
+        0 => ("processes that /proc does not show".to_owned(), "get"),
+        1 => ("1 process".to_owned(), "gets"),
+        n => (format!("{n} processes"), "get"),
+    };
+    LogEvent::warning(format!(
+        "the command has ended and left {who}, which {verb} {}, and SIGKILL after {}",
+        signal_name(signal.0),
+        show(kill_after)
+    ))
 }
 
 /// SIGKILL did not help.

@@ -83,6 +83,7 @@ impl Duty {
                 step: Step::Prepare | Step::Exec,
                 ..
             }
+            | FromGuardian::LeftBehind { .. }
             | FromGuardian::Exited(_) => owed.unanswered_since = None,
             FromGuardian::Fencing { .. } => {
                 owed.done = owed.done.max(Done::Stopped);

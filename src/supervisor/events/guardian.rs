@@ -37,6 +37,13 @@ impl Supervisor {
             News::Said(FromGuardian::Killed(reason)) => self.log.event(words::killed(reason)),
             News::Said(FromGuardian::Stopped(signal)) => self.on_stopped(signal),
             News::Said(FromGuardian::Exited(end)) => self.on_exited(end),
+            News::Said(FromGuardian::LeftBehind {
+                count,
+                signal,
+                kill_after,
+            }) => self
+                .log
+                .event(words::left_behind(count, signal, kill_after)),
             News::Said(FromGuardian::Stuck(stuck)) | News::Stuck(stuck) => {
                 self.log.event(words::stuck(&stuck));
             }
