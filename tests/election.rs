@@ -671,6 +671,7 @@ async fn leaving_while_nobody_answers_takes_no_time() {
             Event::Unreachable {
                 answered_before,
                 error,
+                ..
             } => {
                 assert!(!answered_before);
                 Some(error)

@@ -168,3 +168,25 @@ fn wait_ends_in_time_if_etcd_is_frozen_from_the_start() {
     assert!(run.events_named("released").is_empty());
     etcd.cont();
 }
+
+/// It answers, so the message must not say that it does not, but what has to be done about it.
+#[test]
+fn an_etcd_that_is_full_is_not_said_to_be_silent() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start_with(1, &["--quota-backend-bytes=200000"]);
+    let value = "x".repeat(100_000);
+    let full = (0..50).any(|_| etcd.try_etcdctl(&["put", "filler", &value]).is_err());
+    assert!(full, "no alarm");
+    for arguments in [&["--try"][..], &["--wait=1500ms"]] {
+        let run = Candidate::new(&etcd).args(arguments).spawn();
+        assert_eq!(run.wait().code(), Some(125), "{arguments:?}");
+        let error = run.wait_event("error")["message"].to_string();
+        for part in ["answers but does not write", "etcdctl alarm disarm"] {
+            assert!(error.contains(part), "{arguments:?}: {error}");
+        }
+        assert!(run.events_named("released").is_empty());
+        run.wait_gone();
+    }
+}

@@ -12,7 +12,7 @@ use super::candidate::Granted;
 use super::names::Names;
 use super::record::this_clock;
 use super::take_over::Observer;
-use super::{Config, ElectionError, Event, LeaseId, Token};
+use super::{Config, ElectionError, Event, LeaseId, Outage, Token};
 use crate::clock::{BootInstant, ClockIdentity};
 use crate::etcd::{Backoff, Error, Kind, Pool};
 
@@ -201,6 +201,10 @@ impl Campaign {
         if error.kind != Kind::Refused {
             self.unreachable = true;
             self.tell(Event::Unreachable {
+                outage: match error.kind {
+                    Kind::NoSpace => Outage::Full,
+                    _ => Outage::Silent,
+                },
                 answered_before: self.pool.answered(),
                 error: error.to_string(),
             });

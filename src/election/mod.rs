@@ -117,6 +117,15 @@ pub enum Wait {
     },
 }
 
+/// In what way etcd is of no use at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// It does not answer.
+    Silent,
+    /// It answers, but its space quota is used up: it does not write.
+    Full,
+}
+
 /// Why a term is over although its command may be running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -192,6 +201,8 @@ pub enum Event {
     Lost(Loss),
     /// While no term runs: every endpoint was tried in vain. Sent for each round of failures.
     Unreachable {
+        /// In what way.
+        outage: Outage,
         /// Whether any endpoint ever answered in this run.
         answered_before: bool,
         /// What went wrong at the endpoint tried last, named.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::campaign::Campaign;
 use super::renewal::{Renewal, Tenure};
-use super::{Event, Term};
+use super::{Event, Outage, Term};
 use crate::clock::BootInstant;
 use crate::etcd::{Change, sleep_until};
 use crate::rules::Rule;
@@ -176,6 +176,7 @@ impl Campaign {
         } else {
             self.unreachable = true;
             self.tell(Event::Unreachable {
+                outage: Outage::Silent,
                 answered_before: true,
                 error: format!("{endpoint}: {error}"),
             });

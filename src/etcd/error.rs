@@ -42,6 +42,9 @@ pub struct Error {
     reason: String,
 }
 
+/// What a person has to do about [`Kind::NoSpace`], for it does not heal by itself.
+const MAKE_SPACE: &str = "compact and defragment etcd, then run `etcdctl alarm disarm`";
+
 /// The one thing that is done *to* an endpoint.
 pub(super) const CONNECT: &str = "connect";
 
@@ -68,7 +71,10 @@ impl Error {
     ) -> Self {
         use etcd_client::Error as E;
         let (kind, reason) = match error {
-            E::GRpcStatus(status) => (classify(status), describe(status)),
+            E::GRpcStatus(status) => match classify(status) {
+                Kind::NoSpace => (Kind::NoSpace, format!("{}: {MAKE_SPACE}", describe(status))),
+                kind => (kind, describe(status)),
+            },
             E::TransportError(e) => (Kind::Elsewhere, root_cause(e)),
             other => (Kind::Elsewhere, other.to_string()),
         };
@@ -224,5 +230,10 @@ mod tests {
             "renew the lease at http://127.0.0.1:1: etcdserver: no leader"
         );
         assert_eq!(error.brief(), "renew the lease: etcdserver: no leader");
+        let full = Status::resource_exhausted("etcdserver: mvcc: database space exceeded");
+        let full = etcd_client::Error::GRpcStatus(full);
+        let error = Error::from_client(endpoint, "grant a lease", &full);
+        assert_eq!(error.kind, Kind::NoSpace);
+        assert!(error.brief().contains("etcdctl alarm disarm"), "{error}");
     }
 }

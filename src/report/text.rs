@@ -5,6 +5,7 @@ use std::fmt;
 use super::escape;
 use super::event::LogEvent;
 use super::reason::{Ending, KillReason, LossReason, StopReason, WaitReason};
+use crate::election::Outage;
 use crate::exit_status::{ExitStatus, signal_name};
 use crate::timing::show;
 
@@ -150,6 +151,15 @@ impl fmt::Display for LossReason {
             Self::RenewalTimeout => "no renewal was confirmed in time",
             Self::SupervisorLost => "the supervising process died",
             Self::GuardianLost => "the guardian process died or froze",
+        })
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "etcd does not answer",
+            Self::Full => "etcd answers but does not write",
         })
     }
 }

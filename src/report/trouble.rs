@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::event::LogEvent;
 use crate::clock::BootInstant;
-use crate::timing::show;
+use crate::election::Outage;
 
 /// How often one is reminded of trouble that goes on.
 const REMINDER: Duration = Duration::from_secs(60);
@@ -22,6 +22,7 @@ pub struct TroubleReporter {
 struct Trouble {
     since: BootInstant,
     last_said: BootInstant,
+    outage: Outage,
     suppressed: u64,
     reasons: Vec<String>,
 }
@@ -33,18 +34,18 @@ impl TroubleReporter {
     }
 
     /// An attempt has failed for `reason`: the warning to log, if any.
-    pub fn failed(&mut self, reason: &str, now: BootInstant) -> Option<LogEvent> {
+    pub fn failed(&mut self, outage: Outage, reason: &str, now: BootInstant) -> Option<LogEvent> {
         let Some(trouble) = &mut self.trouble else {
             self.trouble = Some(Trouble {
                 since: now,
                 last_said: now,
+                outage,
                 suppressed: 0,
                 reasons: vec![reason.to_owned()],
             });
-            return Some(LogEvent::warning(format!(
-                "etcd does not answer, trying again: {reason}"
-            )));
+            return Some(trying_again(outage, reason));
         };
+        trouble.outage = outage;
         let is_new = !trouble.reasons.iter().any(|known| known == reason);
         if !is_new && now.saturating_since(trouble.last_said) < REMINDER {
             trouble.suppressed += 1;
@@ -56,32 +57,45 @@ impl TroubleReporter {
             }
             trouble.reasons.push(reason.to_owned());
         }
-        let message = format!(
-            "etcd has not answered for {}{}: {reason}",
-            whole_seconds(now.saturating_since(trouble.since)),
-            also(trouble.suppressed)
-        );
         trouble.last_said = now;
-        trouble.suppressed = 0;
-        Some(LogEvent::warning(message))
+        let suppressed = std::mem::take(&mut trouble.suppressed);
+        let Some(lasted) = whole_seconds(now.saturating_since(trouble.since)) else {
+            return Some(trying_again(outage, reason));
+        };
+        let what = match outage {
+            Outage::Silent => "has not answered",
+            Outage::Full => "has not written",
+        };
+        Some(LogEvent::warning(format!(
+            "etcd {what} for {lasted}{}: {reason}",
+            also(suppressed)
+        )))
     }
 
     /// An attempt has succeeded: what to log if there was trouble before.
     pub fn answered(&mut self, now: BootInstant) -> Option<LogEvent> {
         let trouble = self.trouble.take()?;
+        let what = match trouble.outage {
+            Outage::Silent => "answers",
+            Outage::Full => "writes",
+        };
+        let lasted = whole_seconds(now.saturating_since(trouble.since));
         Some(LogEvent::warning(format!(
-            "etcd answers again after {}{}",
-            whole_seconds(now.saturating_since(trouble.since)),
+            "etcd {what} again{}{}",
+            lasted.map_or_else(String::new, |lasted| format!(" after {lasted}")),
             also(trouble.suppressed)
         )))
     }
 }
 
-fn whole_seconds(d: Duration) -> String {
-    if d < Duration::from_secs(1) {
-        return show(d);
-    }
-    humantime::format_duration(Duration::from_secs(d.as_secs())).to_string()
+fn trying_again(outage: Outage, reason: &str) -> LogEvent {
+    LogEvent::warning(format!("{outage}, trying again: {reason}"))
+}
+
+/// `None` for what is too short to be worth a number.
+fn whole_seconds(d: Duration) -> Option<String> {
+    let whole = Duration::from_secs(d.as_secs());
+    (!whole.is_zero()).then(|| humantime::format_duration(whole).to_string())
 }
 
 fn also(suppressed: u64) -> String {
@@ -112,19 +126,25 @@ mod tests {
         let mut reporter = TroubleReporter::new();
         assert_eq!(said(reporter.answered(at(0))), None);
         assert_eq!(
-            said(reporter.failed("refused", at(0))).unwrap(),
+            said(reporter.failed(Outage::Silent, "refused", at(0))).unwrap(),
             "etcd does not answer, trying again: refused"
         );
         for s in 1..10 {
-            assert_eq!(said(reporter.failed("refused", at(s))), None);
+            assert_eq!(
+                said(reporter.failed(Outage::Silent, "refused", at(s))),
+                None
+            );
         }
         assert_eq!(
-            said(reporter.failed("timed out", at(10))).unwrap(),
+            said(reporter.failed(Outage::Silent, "timed out", at(10))).unwrap(),
             "etcd has not answered for 10s (9 failures not shown): timed out"
         );
-        assert_eq!(said(reporter.failed("refused", at(69))), None);
         assert_eq!(
-            said(reporter.failed("refused", at(70))).unwrap(),
+            said(reporter.failed(Outage::Silent, "refused", at(69))),
+            None
+        );
+        assert_eq!(
+            said(reporter.failed(Outage::Silent, "refused", at(70))).unwrap(),
             "etcd has not answered for 1m 10s (1 failure not shown): refused"
         );
         assert_eq!(
@@ -132,8 +152,35 @@ mod tests {
             "etcd answers again after 1m 15s"
         );
         assert!(
-            reporter.failed("refused", at(80)).is_some(),
+            reporter.failed(Outage::Silent, "refused", at(80)).is_some(),
             "a new bout of trouble"
+        );
+    }
+
+    #[test]
+    fn what_lasted_less_than_a_second_has_no_number() {
+        let mut reporter = TroubleReporter::new();
+        let soon = at(0) + Duration::from_millis(87);
+        reporter.failed(Outage::Silent, "refused", at(0));
+        assert_eq!(
+            said(reporter.failed(Outage::Silent, "timed out", soon)).unwrap(),
+            "etcd does not answer, trying again: timed out"
+        );
+        assert_eq!(said(reporter.answered(soon)).unwrap(), "etcd answers again");
+    }
+
+    #[test]
+    fn a_full_etcd_is_not_said_to_be_silent() {
+        let mut reporter = TroubleReporter::new();
+        let mut full = |s| said(reporter.failed(Outage::Full, "no space", at(s)));
+        assert_eq!(
+            full(0).unwrap(),
+            "etcd answers but does not write, trying again: no space"
+        );
+        assert_eq!(full(60).unwrap(), "etcd has not written for 1m: no space");
+        assert_eq!(
+            said(reporter.answered(at(61))).unwrap(),
+            "etcd writes again after 1m 1s"
         );
     }
 
@@ -143,6 +190,7 @@ mod tests {
         let lines = (0..59)
             .filter_map(|s| {
                 reporter.failed(
+                    Outage::Silent,
                     ["a: refused", "b: refused", "c: refused"][s % 3],
                     at(s as u64),
                 )

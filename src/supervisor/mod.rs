@@ -24,7 +24,7 @@ pub use start::run;
 
 use crate::cli::{Patience, RunOptions};
 use crate::clock::BootInstant;
-use crate::election;
+use crate::election::{self, Outage};
 use crate::exit_status::ExitStatus;
 use crate::guardian::Watch;
 use crate::report::{Log, Systemd, TroubleReporter};
@@ -58,8 +58,8 @@ struct Supervisor {
     /// Whether somebody asked leaderrun to end.
     asked_to_end: bool,
     systemd: Systemd,
-    /// Why etcd does not answer at present.
-    outage: Option<String>,
+    /// In what way etcd is of no use at present, and why.
+    outage: Option<(Outage, String)>,
     /// What has been learnt while standing for election, for the verdict if time runs out.
     campaign: Campaign,
 }
@@ -69,8 +69,8 @@ struct Campaign {
     give_up_at: Option<Instant>,
     /// Who stood in our way when we last looked.
     waiting: Option<election::Wait>,
-    /// Why etcd could not be reached, if it never was.
-    unanswered: Option<String>,
+    /// What was wrong with etcd, if it never answered, or answers but does not write.
+    trouble: Option<(Outage, String)>,
 }
 
 impl Campaign {
@@ -81,7 +81,7 @@ impl Campaign {
                 Patience::For(limit) => Some(Instant::now() + limit),
             },
             waiting: None,
-            unanswered: None,
+            trouble: None,
         }
     }
 }

@@ -17,7 +17,7 @@ impl Supervisor {
         let id = &self.options.id;
         match &self.state {
             State::Standby => match (&self.outage, &self.campaign.waiting) {
-                (Some(error), _) => format!("standby, but etcd does not answer: {error}"),
+                (Some((outage, error)), _) => format!("standby, but {outage}: {error}"),
                 (None, None) => "standby, joining the election".to_owned(),
                 (None, Some(Wait::Queue { leader, ahead })) => {
                     format!("standby behind {ahead}, {leader} leads")
@@ -41,7 +41,7 @@ impl Supervisor {
                     (Some(_), _) => {
                         format!("leading as {id} with token {token} until the command has stopped")
                     }
-                    (None, Some(error)) => format!(
+                    (None, Some((_, error))) => format!(
                         "leading as {id} with token {token}, but the last renewal failed: {error}"
                     ),
                     (None, None) => format!("leading as {id} with token {token}"),

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::cli::{Patience, SdReady};
 use crate::clock::BootInstant;
-use crate::election::{ElectionError, Event, Loss, Term, Wait};
+use crate::election::{ElectionError, Event, Loss, Outage, Term, Wait};
 use crate::exit_status::ExitStatus;
 use crate::guardian::message::{Reason, Start, ToGuardian};
 use crate::report::LogEvent;
@@ -40,10 +40,11 @@ impl Supervisor {
             Event::RenewalFailed { endpoint, error } => self.on_renewal_failed(endpoint, error),
             Event::Lost(loss) => self.on_loss(loss),
             Event::Unreachable {
+                outage,
                 answered_before,
                 error,
             } => {
-                self.on_unreachable(answered_before, &error);
+                self.on_unreachable(outage, answered_before, &error);
             }
             Event::Reachable => self.etcd_answered(),
             Event::Warning(message) => self.log.event(LogEvent::warning(message)),
@@ -63,7 +64,7 @@ impl Supervisor {
     }
 
     fn etcd_answered(&mut self) {
-        self.campaign.unanswered = None;
+        self.campaign.trouble = None;
         self.outage = None;
         if let Some(event) = self.trouble.answered(BootInstant::now()) {
             self.log.event(event);
@@ -157,7 +158,7 @@ impl Supervisor {
         let State::Running(run) = &self.state else {
             return;
         };
-        self.outage = Some(error.clone());
+        self.outage = Some((Outage::Silent, error.clone()));
         // Once it is over, failing renewals are no news; and while raft terms differ, say, there may be
         // many in a second.
         let repeated = self
@@ -201,19 +202,19 @@ impl Supervisor {
         }
     }
 
-    fn on_unreachable(&mut self, answered_before: bool, error: &str) {
+    fn on_unreachable(&mut self, outage: Outage, answered_before: bool, error: &str) {
         if !matches!(self.state, State::Standby) {
             return;
         }
-        self.outage = Some(error.to_owned());
-        if !answered_before {
-            self.campaign.unanswered = Some(error.to_owned());
+        self.outage = Some((outage, error.to_owned()));
+        if !answered_before || outage == Outage::Full {
+            self.campaign.trouble = self.outage.clone();
         }
         if self.options.wait == Patience::Try {
             self.log
-                .event(LogEvent::error(format!("etcd does not answer: {error}")));
+                .event(LogEvent::error(format!("{outage}: {error}")));
             self.leave(ExitStatus::Failed);
-        } else if let Some(event) = self.trouble.failed(error, BootInstant::now()) {
+        } else if let Some(event) = self.trouble.failed(outage, error, BootInstant::now()) {
             self.log.event(event);
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::cli::OnLoss;
 use crate::clock::BootInstant;
-use crate::election::{Command, Wait};
+use crate::election::{Command, Outage, Wait};
 use crate::exit_status::ExitStatus;
 use crate::report::LogEvent;
 use crate::rules::Rule;
@@ -68,9 +68,12 @@ impl Supervisor {
 
     /// `--try` or `--wait` is over.
     fn give_up(&mut self) {
-        if let Some(error) = self.campaign.unanswered.take() {
-            self.log
-                .event(LogEvent::error(format!("etcd has never answered: {error}")));
+        if let Some((outage, error)) = self.campaign.trouble.take() {
+            let message = match outage {
+                Outage::Silent => format!("etcd has never answered: {error}"),
+                Outage::Full => format!("{outage}: {error}"),
+            };
+            self.log.event(LogEvent::error(message));
             self.leave(ExitStatus::Failed);
             return;
         }
