@@ -6,6 +6,8 @@
 //! exec has the last word.
 
 use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +71,23 @@ pub fn look_up(command: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, NotRunn
             escape(&path.to_string_lossy())
         ),
     }))
+}
+
+/// The interpreter that `command` names in its first line and that is not there, if that is why the kernel
+/// answered ENOENT although the file exists.
+pub fn missing_interpreter(command: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
+    let file = look_up(command, path).ok()?;
+    let mut head = Vec::new();
+    // The kernel reads no more of the line.
+    File::open(file)
+        .ok()?
+        .take(256)
+        .read_to_end(&mut head)
+        .ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let mut words = line.split(|&b| b == b' ' || b == b'\t');
+    let interpreter = PathBuf::from(OsStr::from_bytes(words.find(|word| !word.is_empty())?));
+    (!interpreter.exists()).then_some(interpreter)
 }
 
 /// An empty element of `PATH` means the current directory.
@@ -188,6 +207,23 @@ mod tests {
             ExitStatus::CannotExecute
         );
         assert_eq!(status("/dev/null", None), ExitStatus::CannotExecute);
+    }
+
+    #[test]
+    fn an_interpreter_that_is_not_there_is_named() {
+        let scratch = Scratch::new("interpreter");
+        let missing = |head: &str| {
+            let script = scratch.file("script", 0o755);
+            fs::write(&script, head).unwrap();
+            missing_interpreter(script.as_os_str(), None)
+        };
+        assert_eq!(
+            missing("#! /no/such/shell -e\nexit 0\n"),
+            Some("/no/such/shell".into())
+        );
+        assert_eq!(missing("#!/bin/sh\r\nexit 0\r\n"), Some("/bin/sh\r".into()));
+        assert_eq!(missing("#!/bin/sh\nexit 0\n"), None);
+        assert_eq!(missing("exit 0\n"), None);
     }
 
     #[test]

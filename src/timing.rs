@@ -61,7 +61,7 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TimelineError {
     /// The TTL has a fraction of a second, which etcd does not know.
-    #[error("a TTL of {} is not a whole number of seconds: use {} or {}", show(*.0), show(floor(*.0).max(MIN_TTL)), show(ceil(*.0).max(MIN_TTL)))]
+    #[error("a TTL of {} is not a whole number of seconds: use {}", show(*.0), whole_seconds_near(*.0))]
     FractionalTtl(Duration),
     /// Below [`MIN_TTL`].
     #[error("a TTL of {} is too short: use {} or more", show(*.0), show(MIN_TTL))]
@@ -166,16 +166,20 @@ impl Timeline {
     fn misfit(settings: &Settings) -> TimelineError {
         let (grace, margin) = parts(settings, settings.ttl);
         let left = settings.ttl.saturating_sub(margin).saturating_sub(grace);
+        let shown = if left.is_zero() {
+            "nothing".to_owned()
+        } else {
+            show(left)
+        };
         let interval = settings
             .renew_interval
             .unwrap_or_else(|| (left / 4).max(MIN_INTERVAL));
         let arithmetic = format!(
-            "a TTL of {} less a margin of {} and a grace period of {} leaves {} before the stop signal, \
+            "a TTL of {} less a margin of {} and a grace period of {} leaves {shown} before the stop signal, \
              not enough for two renewals {} apart",
             show(settings.ttl),
             show(margin),
             show(grace),
-            show(left),
             show(interval)
         );
         // Fitting is monotonous in the TTL: every default grows more slowly than the TTL itself.
@@ -296,6 +300,16 @@ fn parts(settings: &Settings, ttl: Duration) -> (Duration, Duration) {
             .margin
             .unwrap_or_else(|| (ttl / 10).clamp(MIN_MARGIN, MAX_DEFAULT_MARGIN)),
     )
+}
+
+/// The TTLs on either side of a fractional one, or the one that there is.
+fn whole_seconds_near(ttl: Duration) -> String {
+    let (below, above) = (floor(ttl).max(MIN_TTL), ceil(ttl).max(MIN_TTL));
+    if below == above {
+        show(above)
+    } else {
+        format!("{} or {}", show(below), show(above))
+    }
 }
 
 fn floor(d: Duration) -> Duration {

@@ -170,7 +170,8 @@ fn a_log_that_cannot_be_opened() {
     let etcd = Etcd::start();
     let revision = etcd.revision();
     let run = all_but(&etcd, "").arg("--log-file=/nonexistent/log");
-    refused(run, 125, "cannot open the log file", "/nonexistent/log");
+    let says = "'/nonexistent/log': No such file or directory (os error 2)\n";
+    refused(run, 125, "cannot open the log file", says);
     assert_eq!(etcd.revision(), revision, "etcd was written to");
     etcd.assert_nothing_left();
 }

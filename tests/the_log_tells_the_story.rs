@@ -316,3 +316,21 @@ fn an_identity_cannot_forge_a_line_of_anothers_log() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_standby_that_stood_still_does_not_blame_etcd() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = Candidate::new(&etcd).spawn();
+    leader.wait_event("started");
+    let run = Candidate::new(&etcd).ttl("2s").spawn();
+    run.wait_event("waiting");
+    run.signal(Signal::SIGSTOP);
+    eventually(support::LIMIT, || etcd.leases().len() == 1);
+    run.signal(Signal::SIGCONT);
+    let warning = run.wait_event("warning")["message"].to_string();
+    assert!(warning.contains("stood still"), "{warning}");
+    run.wait_nth_event("waiting", 2);
+}

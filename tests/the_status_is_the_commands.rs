@@ -147,3 +147,23 @@ fn a_script_without_an_interpreter_line_is_run_as_the_shell_would() {
     );
     etcd.assert_nothing_left();
 }
+
+#[test]
+fn a_script_whose_interpreter_is_missing_says_so() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, dir) = (Etcd::start(), Scratch::new("commands"));
+    let tool = dir.path("tool");
+    fs::write(&tool, "#!/no/such/interpreter\n").expect("own directory");
+    chmod(&tool, 0o755);
+    let finished = Candidate::new(&etcd).command(&[&tool]).output();
+    assert_eq!(finished.code(), 127);
+    let error = finished.events.iter().find(|e| e["event"] == "error");
+    let message = error.expect("an error")["message"].to_string();
+    assert!(
+        message.contains("it exists, but its interpreter '/no/such/interpreter' does not"),
+        "{message}"
+    );
+    etcd.assert_nothing_left();
+}

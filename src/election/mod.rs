@@ -102,7 +102,7 @@ pub struct Tenancy {
 pub enum Wait {
     /// Others stand before us in the queue.
     Queue {
-        /// The identity of the first in the queue, if its value is text.
+        /// The identity of the first in the queue, or its key if it has none that is text.
         leader: String,
         /// How many candidates stand before us.
         ahead: usize,

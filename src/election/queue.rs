@@ -34,6 +34,15 @@ impl Standing {
     fn is_attached(&self) -> bool {
         self.attached == self.lease.0
     }
+
+    /// The identity, or the key of one that has none: `etcdctl lock` gives itself none.
+    fn shown(&self) -> String {
+        if self.id.is_empty() {
+            self.key.clone()
+        } else {
+            self.id.clone()
+        }
+    }
 }
 
 /// One look at an election.
@@ -62,7 +71,7 @@ pub(super) enum Place {
     Behind {
         /// The nearest of them: the key to watch.
         nearest: String,
-        /// The first one's identity.
+        /// The first one's identity, or its key if it has none.
         leader: String,
         /// How many they are.
         ahead: usize,
@@ -131,7 +140,7 @@ impl Look {
         match (before.first(), before.last()) {
             (Some(first), Some(nearest)) => Place::Behind {
                 nearest: nearest.key.clone(),
-                leader: first.id.clone(),
+                leader: first.shown(),
                 ahead: before.len(),
             },
             _ => Place::Next,
@@ -210,6 +219,9 @@ mod tests {
         ]);
         let place = |lease, token| look.place(LeaseId(lease), Token(token), &HashSet::new());
         assert_eq!(place(3, 10), Place::Next);
+        let mut nameless = standing(9, 9, 5);
+        nameless.id.clear();
+        assert_eq!(nameless.shown(), "k/9");
         let behind = |nearest: &str, ahead| Place::Behind {
             nearest: nearest.into(),
             leader: "id-3".into(),

@@ -127,6 +127,8 @@ impl Campaign {
             .and_then([put, others.clone(), record.clone()])
             .or_else([TxnOp::get(key, None), others, record]);
         let until = BootInstant::now() + CALL;
+        // From here on the key may be ours, whatever becomes of the answer.
+        self.held.queued = true;
         let connection = self.pool.connect(until).await?;
         let answer = connection.txn("take the key", txn, until).await;
         let answer = self.unless_lease_is_gone(answer)?;

@@ -2,7 +2,7 @@
 //! record of an earlier term, until the transaction that begins our own.
 
 use std::collections::HashSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use etcd_client::KeyValue;
 
@@ -15,6 +15,9 @@ use super::{ElectionError, Event, Wait};
 use crate::clock::BootInstant;
 use crate::etcd::{Change, Error, sleep_until};
 use crate::rules::Rule;
+
+/// How late a busy machine may make one turn of the loop.
+const SLOW: Duration = Duration::from_millis(200);
 
 /// How the wait in the queue ended.
 pub(super) enum Stood {
@@ -39,6 +42,22 @@ struct Standby {
     dead: HashSet<super::LeaseId>,
     told: Option<Wait>,
     next_keepalive: BootInstant,
+    /// When the last look began.
+    looked: BootInstant,
+}
+
+impl Standby {
+    /// Why our lease ran out: a turn of the loop takes longer than all its limits together only if nothing of
+    /// this process went on.
+    fn why_over(&self) -> &'static str {
+        let timeline = self.candidate.timeline();
+        let turn = (timeline.interval() + timeline.attempt()) * 2;
+        if BootInstant::now().saturating_since(self.looked) > turn + SLOW {
+            "our lease ran out while this process, or its machine, stood still"
+        } else {
+            "our lease ran out while etcd could not be reached"
+        }
+    }
 }
 
 impl Campaign {
@@ -49,15 +68,15 @@ impl Campaign {
             candidate,
             dead: HashSet::new(),
             told: None,
+            looked: BootInstant::now(),
         };
         loop {
             // Looked at first, since a revived lease might already have been taken for dead.
             if standby.candidate.granted.is_over() {
-                return Ok(Stood::Displaced(
-                    "our lease ran out while etcd could not be reached",
-                ));
+                return Ok(Stood::Displaced(standby.why_over()));
             }
             let looked = BootInstant::now();
+            standby.looked = looked;
             match self.step(&mut standby).await {
                 Ok(Step::Done(stood)) => {
                     if matches!(stood, Stood::Begun(..)) {

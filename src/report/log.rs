@@ -38,7 +38,7 @@ pub struct LogOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The log file cannot be opened for appending.
-    #[error("cannot open the log file '{}': {source}", escape(&path.to_string_lossy()))]
+    #[error("cannot open the log file '{}'", escape(&path.to_string_lossy()))]
     Open {
         /// Its name.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum LogError {
         source: io::Error,
     },
     /// Standard error cannot be duplicated, or no thread can be started.
-    #[error("cannot start the log: {0}")]
+    #[error("cannot start the log")]
     Start(#[from] io::Error),
 }
 

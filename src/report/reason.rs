@@ -14,7 +14,7 @@ use crate::election::{Loss, Token};
 pub enum WaitReason {
     /// Others stand before us.
     Queue {
-        /// The identity of the first, which may be anything.
+        /// The identity of the first, which may be anything; its key if it has none.
         #[serde(serialize_with = "outside")]
         leader: String,
         /// How many stand before us.

@@ -170,6 +170,7 @@ mod tests {
             leader_key: "/e/1".into(),
             timeline,
             deadline,
+            since: 0,
             waited: Duration::ZERO,
         };
         Run::new(term, deadline)

@@ -47,7 +47,7 @@ fn bad_keys_are_refused() {
     refused("key", "a\0", "control character");
     let twice = usage(&["--key", "a", "-k", "b", "true"]);
     assert!(
-        twice.contains("more than once") && twice.contains("the TLS key is --cert-key"),
+        twice.contains("more than once") && twice.contains("not etcdctl's TLS key"),
         "{twice}"
     );
 }
@@ -76,6 +76,7 @@ fn bad_durations_are_refused() {
     refused("ttl", "0", "too short: use 2s or more");
     refused("ttl", "0s", "too short: use 2s or more");
     refused("ttl", "1s", "too short: use 2s or more");
+    refused("ttl", "1.5s", "not a whole number of seconds: use 2s");
     refused("ttl", "2.5s", "not a whole number of seconds: use 2s or 3s");
     refused(
         "ttl",

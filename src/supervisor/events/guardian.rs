@@ -9,6 +9,7 @@ use crate::election::Token;
 use crate::exit_status::ExitStatus;
 use crate::guardian::message::{FromGuardian, Reason, Step, ToGuardian};
 use crate::guardian::watch::News;
+use crate::lookup;
 use crate::report::{KillReason, LogEvent, LossReason, StopReason};
 use crate::supervisor::job::AfterStop;
 use crate::supervisor::start::streams_to_let_go;
@@ -69,7 +70,12 @@ impl Supervisor {
             (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => ("execute", ExitStatus::NotFound),
             (Step::Exec, _) => ("execute", ExitStatus::CannotExecute),
         };
-        let message = format!("cannot {what} '{name}': {}", errno.desc());
+        let why = match (step, errno) {
+            (Step::Exec, Errno::ENOENT) => self.missing_interpreter(),
+            _ => None,
+        };
+        let why = why.unwrap_or_else(|| errno.desc().to_owned());
+        let message = format!("cannot {what} '{name}': {why}");
         self.log.event(LogEvent::error(message));
         let State::Running(run) = &mut self.state else {
             return;
@@ -80,6 +86,16 @@ impl Supervisor {
             let then = self.after_run();
             self.release(then);
         }
+    }
+
+    /// What is wrong with a command that exists, although its exec says that something does not.
+    fn missing_interpreter(&self) -> Option<String> {
+        let path = std::env::var_os("PATH");
+        let interpreter = lookup::missing_interpreter(&self.options.command[0], path.as_deref())?;
+        let interpreter = interpreter.display();
+        Some(format!(
+            "it exists, but its interpreter '{interpreter}' does not"
+        ))
     }
 
     fn on_fencing(&mut self, reason: Reason, signal: SignalNumber, first: bool) {
