@@ -198,8 +198,57 @@ fn an_outage_of_etcd_is_a_status_and_no_silence() {
             .len()
             == 1
     );
-    assert!(orphan.heard("READY").is_empty());
     drop(nowhere);
+}
+
+/// Or `systemctl start`, and all that is ordered after the unit, would wait for etcd.
+#[test]
+fn an_outage_of_etcd_does_not_keep_the_service_from_starting() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    etcd.kill();
+    let (standby, leading) = (Manager::at_a_path(), Manager::abstract_one());
+    let ready = candidate(&etcd, &standby).spawn();
+    let not_yet = candidate(&etcd, &leading)
+        .args(["--sd-ready", "leading"])
+        .spawn();
+    let told = |manager: &Manager| {
+        !manager
+            .heard("STATUS=standby, but etcd does not answer: ")
+            .is_empty()
+    };
+    standby.wait("READY=1");
+    eventually(LIMIT, || told(&standby) && told(&leading));
+    assert!(ready.events_named("campaigning").is_empty());
+    assert!(leading.heard("READY").is_empty());
+    etcd.restart();
+    ready.wait_event("campaigning");
+    not_yet.wait_event("campaigning");
+    ready.signal(Signal::SIGTERM);
+    not_yet.wait_event("started");
+    leading.wait("READY=1");
+    // It was said once.
+    assert_eq!(standby.heard("READY"), ["READY=1"]);
+}
+
+#[test]
+fn what_waiting_does_not_mend_fails_the_start() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, manager) = (Etcd::start(), Manager::at_a_path());
+    // No label of a name is longer than 63 bytes.
+    let nowhere = candidate(&etcd, &manager)
+        .endpoints(format!("{}.invalid:2379", "x".repeat(70)))
+        .spawn();
+    assert_eq!(nowhere.wait().code(), Some(125));
+    etcd.kill();
+    let impatient = candidate(&etcd, &manager).arg("--try").spawn();
+    assert_eq!(impatient.wait().code(), Some(125));
+    manager.wait("STATUS=done");
+    assert!(manager.heard("READY").is_empty());
 }
 
 fn id(running: &Running) -> String {

@@ -1,7 +1,8 @@
 //! What systemd is told, where it is the one that started us (`sd_notify(3)`, `systemd.service(5)`).
 //!
-//! leaderrun speaks for itself and not for its command: it is ready when it stands for election, or when it
-//! leads; an etcd outage is a status and no failure; the watchdog is fed as long as the supervisor runs.
+//! leaderrun speaks for itself and not for its command: it is ready when it stands for election, or is kept
+//! from it by nothing but an etcd that is away, or else when it leads; an etcd outage is a status and no
+//! failure; the watchdog is fed as long as the supervisor runs.
 //!
 //! The protocol is a datagram of lines, so it is spoken here rather than by a library: no send may wait (a
 //! manager that does not read must not stall renewals), what could not be said is owed and not lost, and

@@ -25,9 +25,7 @@ impl Supervisor {
                     id: self.options.id.clone(),
                     ttl,
                 });
-                if self.options.sd_ready == SdReady::Standby {
-                    self.systemd.ready();
-                }
+                self.stands_by();
             }
             Event::Waiting(wait) => self.on_waiting(wait),
             Event::Elected(term) => self.on_elected(term),
@@ -60,6 +58,14 @@ impl Supervisor {
                 self.on_released();
             }
             Event::Failed(error) => self.on_failed(&error),
+        }
+    }
+
+    /// A standby does what it is there for as soon as it tries: an outage of etcd is no failure of ours. What
+    /// ends us at once (etcd refuses us, no such host) was told by then, and fails the start.
+    fn stands_by(&mut self) {
+        if self.options.sd_ready == SdReady::Standby {
+            self.systemd.ready();
         }
     }
 
@@ -214,7 +220,10 @@ impl Supervisor {
             self.log
                 .event(LogEvent::error(format!("{outage}: {error}")));
             self.leave(ExitStatus::Failed);
-        } else if let Some(event) = self.trouble.failed(outage, error, BootInstant::now()) {
+            return;
+        }
+        self.stands_by();
+        if let Some(event) = self.trouble.failed(outage, error, BootInstant::now()) {
             self.log.event(event);
         }
     }
