@@ -21,9 +21,13 @@ use support::*;
 const README: &str = include_str!("../README.md");
 
 /// Options in the README that belong to other programs.
-const FOREIGN_OPTIONS: [&str; 8] = [
+const FOREIGN_OPTIONS: [&str; 12] = [
     "locked",
     "path",
+    "profile",
+    "target",
+    "bump-revision",
+    "mark-compacted",
     "prefix",
     "sort-by",
     "print-value-only",
