@@ -303,6 +303,27 @@ fn no_descriptor_of_ours_is_open_in_the_command_and_the_users_are() {
     assert_eq!(run.stdout(), "/dev/null\n/dev/null\n");
 }
 
+/// Whoever is named by `LISTEN_PID`, and nobody else, may take what systemd has opened (`sd_listen_fds(3)`).
+#[test]
+fn sockets_that_were_opened_for_leaderrun_are_the_commands() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let given = |pid: &str| {
+        let open =
+            format!("LISTEN_FDS=1 LISTEN_PID={pid} LISTEN_PIDFDID=7 exec \"$@\" 3</dev/zero");
+        let show = "test $LISTEN_PID = $$ && echo mine; echo $LISTEN_FDS ${LISTEN_PIDFDID-none}";
+        let run = Candidate::new(&etcd)
+            .under(&["sh", "-c", &open, "sh"])
+            .sh(&format!("{show}; readlink /proc/$$/fd/3"))
+            .output();
+        run.stdout
+    };
+    assert_eq!(given("$$"), "mine\n1 none\n/dev/zero\n");
+    assert_eq!(given("1"), "1 7\n/dev/zero\n");
+}
+
 #[test]
 fn binary_data_passes_through_pipes_untouched_to_its_end() {
     if !require_etcd() {

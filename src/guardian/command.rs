@@ -31,6 +31,8 @@ pub struct Spec {
     pub niceness: Option<i32>,
     /// Whether it gets systemd's socket for notifications.
     pub pass_notify_socket: bool,
+    /// Whether systemd meant its sockets (`sd_listen_fds(3)`) for us, and so for the command.
+    pub hand_on_sockets: bool,
 }
 
 /// A command that was forked, and whose exec may still be under way.
@@ -64,11 +66,7 @@ pub fn start(spec: &Spec, order: &Start, streams: &[OwnedFd]) -> io::Result<Fork
         .cloned()
         .map(c_string)
         .collect::<io::Result<Vec<_>>>()?;
-    let environment = environment(
-        std::env::vars_os(),
-        &order.environment,
-        spec.pass_notify_socket,
-    )?;
+    let environment = environment(std::env::vars_os(), &order.environment, spec)?;
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     let guardian = getpid();
     match sys::fork()? {
@@ -82,14 +80,8 @@ pub fn start(spec: &Spec, order: &Start, streams: &[OwnedFd]) -> io::Result<Fork
             })
         }
         Fork::Child => {
-            let (step, error) = become_command(
-                guardian,
-                spec,
-                order.placement,
-                streams,
-                &argv,
-                &environment,
-            );
+            let (step, error) =
+                become_command(guardian, spec, order.placement, streams, &argv, environment);
             let errno = error.raw_os_error().unwrap_or(nix::libc::EINVAL);
             let _ = File::from(writer).write_all(&encode(&(step, errno)));
             sys::exit_at_once(127);
@@ -112,9 +104,9 @@ fn become_command(
     placement: Placement,
     streams: [BorrowedFd<'_>; 3],
     argv: &[CString],
-    environment: &[CString],
+    mut environment: Vec<CString>,
 ) -> (Step, io::Error) {
-    let prepare = || -> io::Result<()> {
+    let mut prepare = || -> io::Result<()> {
         if !Rule::ParentDeathSignal.is_off() {
             sys::die_with_parent(guardian)?;
         }
@@ -139,13 +131,16 @@ fn become_command(
         if spec.no_new_privileges {
             sys::deny_new_privileges()?;
         }
+        if spec.hand_on_sockets {
+            environment.push(CString::new(format!("LISTEN_PID={own}"))?);
+        }
         sys::set_standard_streams(streams)?;
         sys::restore_child_signals(&spec.dispositions);
         Ok(())
     };
     match prepare() {
         Err(e) => (Step::Prepare, e),
-        Ok(()) => match sys::exec(argv, environment) {
+        Ok(()) => match sys::exec(argv, &environment) {
             Err(errno) => (Step::Exec, errno.into()),
             Ok(never) => match never {},
         },
@@ -156,15 +151,18 @@ fn become_command(
 fn environment(
     inherited: impl Iterator<Item = (OsString, OsString)>,
     added: &[(String, String)],
-    pass_notify_socket: bool,
+    spec: &Spec,
 ) -> io::Result<Vec<CString>> {
     const ETCD_LOCK: [&[u8]; 2] = [b"ETCD_LOCK_KEY", b"ETCD_LOCK_REV"];
     // systemd speaks to its main process, which is leaderrun: sd_notify(3), sd_watchdog_enabled(3).
     const SYSTEMD: [&[u8]; 3] = [b"NOTIFY_SOCKET", b"WATCHDOG_PID", b"WATCHDOG_USEC"];
+    // They name the process that may take the sockets.
+    const SOCKETS: [&[u8]; 2] = [b"LISTEN_PID", b"LISTEN_PIDFDID"];
     let ours = |name: &[u8]| {
         name.starts_with(OURS)
             || ETCD_LOCK.contains(&name)
-            || (!pass_notify_socket && SYSTEMD.contains(&name))
+            || (!spec.pass_notify_socket && SYSTEMD.contains(&name))
+            || (spec.hand_on_sockets && SOCKETS.contains(&name))
     };
     let join = |name: Vec<u8>, value: Vec<u8>| [name, value].join(&b'=');
     inherited

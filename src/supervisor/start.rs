@@ -76,6 +76,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         no_new_privileges: options.no_new_privs,
         niceness: None,
         pass_notify_socket: options.sd_pass,
+        hand_on_sockets: std::env::var("LISTEN_PID").is_ok_and(|pid| pid == getpid().to_string()),
         argv: options.command.clone(),
         dispositions: dispositions.clone(),
     };
