@@ -1,16 +1,18 @@
 //! On a terminal, a command under leaderrun behaves as if it had been started directly.
 //!
-//! | complaint known from other tools | test here |
-//! | --- | --- |
-//! | the command gets Ctrl-C twice (wrapper and terminal) | `ctrl_c_reaches_the_command_once` |
-//! | an interactive shell has no job control, or is killed by its own Ctrl-C | `a_shell_within_has_its_own_jobs` |
-//! | Ctrl-Z leaves the wrapper running and the prompt away | `ctrl_z_and_fg` |
-//! | a suspended leader goes on after its lease has expired | `suspended_for_longer_than_the_lease` |
-//! | a background job that reads the terminal hangs | `in_the_background_it_stops_when_it_reads` |
-//! | in a pipeline the pager loses the terminal | `in_a_pipeline_it_is_one_job_with_the_others` |
-//! | the window's size is stale | `the_window_size_arrives` |
-//! | after a crash the terminal stays raw | `the_modes_come_back_after_a_crash` |
-//! | closing the window leaves the command running | `a_hang_up_ends_it`, `a_hang_up_ends_a_standby` |
+//! | complaint known from another tool | where | our test |
+//! | --- | --- | --- |
+//! | the command gets Ctrl-C twice (wrapper and terminal) | astral-sh/uv#11009 | `ctrl_c_reaches_the_command_once` |
+//! | an interactive shell has no job control | Yelp/dumb-init#51, Yelp/dumb-init#78, krallin/tini#21 | `a_shell_within_has_its_own_jobs` |
+//! | the wrapper is the foreground, and not the command | trifectatechfoundation/sudo-rs#360, trifectatechfoundation/sudo-rs#594 | `a_shell_within_has_its_own_jobs` |
+//! | Ctrl-Z leaves the wrapper running and the prompt away | trifectatechfoundation/sudo-rs#245 | `ctrl_z_and_fg` |
+//! | Ctrl-Z does nothing, as the command's group is an orphaned one | Yelp/dumb-init#25 | `ctrl_z_and_fg` |
+//! | a suspended leader goes on after its lease has expired | none: they know no leases | `suspended_for_longer_than_the_lease` |
+//! | a background job that reads the terminal hangs, or is stopped for ever | trifectatechfoundation/sudo-rs#1598, uutils/coreutils#12979, sosreport/sos#559 | `in_the_background_it_stops_when_it_reads` |
+//! | in a pipeline the pager loses the terminal | trifectatechfoundation/sudo-rs#1263 | `in_a_pipeline_it_is_one_job_with_the_others` |
+//! | the window's size is stale | magicant/pseudo-terminal-wrapper#3 | `the_window_size_arrives` |
+//! | afterwards the terminal stays raw | sudo-project/sudo#402, sudo-project/sudo#552 | `the_modes_come_back_after_a_crash` |
+//! | closing the window leaves the command running | sudo-project/sudo#367 | `a_hang_up_ends_it`, `a_hang_up_ends_a_standby` |
 
 mod support;
 

@@ -1,12 +1,25 @@
 //! leaderrun as PID 1 of a container: it reaps, it passes signals on, and it never runs unsafely.
 //!
-//! | complaint known from another tool | our test |
-//! | --- | --- |
-//! | a shell as PID 1 ignores `docker stop`, and the container is killed after 10 s | `a_stop_takes_the_commands_own_time` |
-//! | a program as PID 1 does not reap what others leave, and the process table fills (tini's reason to be) | `orphans_of_whoever_are_reaped` |
-//! | 128+N is lost, or PID 1 tries to die by the signal and cannot (dumb-init, tini -e) | `a_death_by_signal_is_128_and_its_number` |
-//! | the command lives on when its supervisor is killed | `a_kill_of_pid_1_takes_all_with_it` |
-//! | `EBADF`, or the log in the command's file, with closed standard streams | `closed_standard_streams_are_no_trouble` |
+//! What users of other tools have complained about, and which test of ours would see it:
+//!
+//! | complaint known from another tool | where | our test |
+//! | --- | --- | --- |
+//! | a shell as PID 1 ignores `docker stop`, and the container is killed after 10 s | krallin/tini#8 | `a_stop_takes_the_commands_own_time`, `no_shell_and_no_root_stand_before_leaderrun_in_the_images` |
+//! | a command that takes a while over SIGTERM is not waited for | krallin/tini#78 | `a_stop_takes_the_commands_own_time` |
+//! | PID 1 does not reap what others leave, and the process table fills | krallin/tini#8, Yelp/dumb-init#9 | `orphans_of_whoever_are_reaped` |
+//! | nobody reaps where the tool is not PID 1 | krallin/tini#7, krallin/tini#141 | `a_daemon_that_stops_when_asked_is_not_waited_for_any_longer` |
+//! | PID 1 ends when its child has, and the kernel kills the rest in the middle of their work | krallin/tini#180, Yelp/dumb-init#212 | `a_daemon_that_does_not_stop_is_killed_after_the_grace_period_and_then_the_next_may_lead` |
+//! | daemons below the command are not told to stop | krallin/tini#229 | `each_of_forty_sessions_is_told_once_in_a_planned_stop` |
+//! | orphans that PID 1 has adopted live for ever | krallin/tini#236 | `a_daemon_that_does_not_stop_is_killed_after_the_grace_period_and_then_the_next_may_lead` |
+//! | a hang, as the command and an orphan died at the same instant: SIGCHLD came once | openSUSE/catatonit#4 | `a_command_that_dies_together_with_its_orphans_is_not_missed` |
+//! | a hang after the exit status 127 | openSUSE/catatonit#5 | `an_exit_status_is_passed_on` |
+//! | status 0 for a command that a signal killed; 143 taken for a bug | Yelp/dumb-init#59, Yelp/dumb-init#260 | `a_death_by_signal_is_128_and_its_number` |
+//! | the sockets that systemd passes are for the tool's process id, not for the command's | openSUSE/catatonit#13 | `sockets_that_were_opened_for_leaderrun_are_the_commands` |
+//! | the command lives on when the tool is killed | krallin/tini#114, Supervisor/supervisor#199 | `a_kill_of_pid_1_takes_all_with_it`, and without a container `killed` |
+//! | `EBADF`, or the log in the command's file, with closed standard streams | containers/crun#1703 | `closed_standard_streams_are_no_trouble` |
+//!
+//! Signals and terminals have tables of their own, in `signals_are_passed_on` and
+//! `a_terminal_sees_no_difference`.
 
 mod support;
 
@@ -76,6 +89,24 @@ fn orphans_of_whoever_are_reaped() {
     assert!(left.iter().any(|(_, inner)| *inner == command.to_string()));
     assert!(container.events_named("stopping").is_empty());
     assert!(container.events_named("command-exited").is_empty());
+}
+
+/// The kernel keeps one SIGCHLD of many.
+#[test]
+fn a_command_that_dies_together_with_its_orphans_is_not_missed() {
+    let (true, Some(root)) = (require_etcd(), Root::new()) else {
+        return;
+    };
+    let etcd = Etcd::start();
+    // All of them are in the command's process group, so they die at one instant.
+    let script = "for i in 1 2 3 4 5 6 7 8; do (sleep 600 &); done; kill -KILL 0";
+    for _ in 0..10 {
+        let container = root.run(Candidate::new(&etcd).sh(script), "0");
+        assert_eq!(container.wait().code(), Some(137));
+        assert_eq!(container.wait_event("command-exited")["signal"], "SIGKILL");
+        container.wait_event("tree-empty");
+        container.wait_event("released");
+    }
 }
 
 #[test]

@@ -1,5 +1,21 @@
 //! Signals to leaderrun arrive: none is lost that the kernel would not lose, none comes twice, and at every
 //! stage of a run they mean what the manual's table says.
+//!
+//! What users of other tools have complained about, and which test of ours would see it:
+//!
+//! | complaint known from another tool | where | our test |
+//! | --- | --- | --- |
+//! | SIGTERM ends the tool, and the command lives on | uutils/coreutils#8040 | `the_leaders_command_is_stopped_and_its_status_passed_on` |
+//! | SIGTERM is passed on, and SIGINT, SIGHUP and the rest are not | uutils/coreutils#10238, just-containers/s6-overlay#347 | `a_leader_passes_on_what_does_not_end_it`, `stopping_it_passes_all_of_them_on` |
+//! | SIGINT to the supervisor ends it, and the command lives on | skarnet/s6#4 | `ctrl_c_reaches_the_command_once`, `a_request_to_end_at_the_election_is_not_lost` |
+//! | the command's own children are not told and live on, beside the next command | uutils/coreutils#4176, just-containers/s6-overlay#229, just-containers/s6-overlay#572 | `each_of_forty_sessions_is_told_once_at_the_fence`, `a_tree_that_goes_on_forking_is_killed_to_the_last` |
+//! | a signal between fork and exec is lost | nrdvana/daemonproxy#42 | `between_the_election_and_the_exec_no_signal_is_lost` |
+//! | the command gets a signal that nobody sent, right after its start | Yelp/dumb-init#136 | `a_shell_within_has_its_own_jobs` (it would die of it) |
+//! | a hang, where the starter ignores SIGCHLD | sudo-project/sudo#98 | `no_signal_is_blocked_or_ignored_that_the_starter_did_not_ignore` |
+//! | what the starter ignores is not ignored by the command | uutils/coreutils#10254 | `no_signal_is_blocked_or_ignored_that_the_starter_did_not_ignore` |
+//! | the command's exit status is lost | uutils/coreutils#1742, just-containers/s6-overlay#320 | `an_exit_status_is_passed_on` |
+//! | the status of a command that had to be killed is that of an internal failure | uutils/coreutils#11392 | `a_command_that_ignores_the_stop_signal_is_killed_after_the_stop_timeout` |
+//! | `kill -9` of the supervisor leaves what it runs alone | Supervisor/supervisor#199, ochinchina/supervisord#16 | `killed`, `killed_while_the_command_ignores_the_stop_signal` |
 
 mod support;
 

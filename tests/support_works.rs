@@ -204,3 +204,30 @@ fn etcdctl_lock_runs_a_life() {
     let token = beat.wait_tokens(1);
     assert_eq!(etcd.entries_under("/lock/")[0].create_revision, token);
 }
+
+/// The tables of complaints in the heads of the tests name tests that are there.
+#[test]
+fn every_test_that_a_table_of_complaints_names_exists() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files = std::fs::read_dir(dir).expect("own directory").flatten();
+    let texts: Vec<String> = files
+        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+        .collect();
+    let rows = texts.iter().flat_map(|text| {
+        let from = |line: &&str| !line.starts_with("//! | complaint");
+        let table = text.lines().skip_while(from).skip(2);
+        table.take_while(|line| line.starts_with("//! |"))
+    });
+    let mut names = 0;
+    for row in rows {
+        let row = row.trim_start_matches("//! | ").trim_end_matches(" |");
+        let cells: Vec<_> = row.split(" | ").collect();
+        assert_eq!(cells.len(), 3, "{row}");
+        for name in cells[2].split('`').skip(1).step_by(2) {
+            let there = format!("\nfn {name}() {{");
+            assert!(texts.iter().any(|t| t.contains(&there)), "{name}: no test");
+            names += 1;
+        }
+    }
+    assert!(names > 30, "{names}");
+}

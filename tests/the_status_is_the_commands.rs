@@ -23,7 +23,7 @@ fn an_exit_status_is_passed_on() {
         return;
     }
     let etcd = Etcd::start();
-    for code in [0, 3, 75, 124, 255] {
+    for code in [0, 3, 75, 124, 127, 255] {
         let run = Candidate::new(&etcd).sh(&format!("exit {code}")).spawn();
         assert_eq!(run.wait().code(), Some(code));
         assert_eq!(run.wait_event("command-exited")["code"], code);
