@@ -15,6 +15,7 @@ use crate::rules::Rule;
 use crate::sys::{self, Dispositions, Fork, Terminal};
 
 /// What to run; known before anything is forked.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// The program and its arguments, byte for byte as they were given.
