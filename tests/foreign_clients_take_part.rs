@@ -50,7 +50,7 @@ fn leaderrun_waits_behind_a_lock_and_starts_when_it_ends() {
     }
     let etcd = Etcd::start();
     let beat = Beat::new();
-    let lock = lock(&etcd, &beat.life().exits(0, Duration::from_millis(700)), 1);
+    let lock = lock(&etcd, &beat.life().exits(0, Duration::from_secs(3)), 1);
     let locked = beat.wait_tokens(1);
     let standby = leaderrun(&etcd, "standby", beat.life(), 2);
     let waiting = standby.wait_event("waiting");
