@@ -156,7 +156,7 @@ fn a_killed_supervisor_is_followed_at_once() {
     leader.signal(Signal::SIGKILL);
     let second = waits.wait_elected();
     let after = now() - killed;
-    assert!(after < 3.0, "{after}");
+    assert!(after < 6.0, "{after}");
     assert!(!is_alive(daemon));
     beat.wait_stamp(second, "start");
     assert_eq!(assert_no_overlap(&beat), [token, second]);
@@ -248,7 +248,8 @@ fn a_client_of_the_recipe_leads_and_is_followed() {
     etcd.revoke(&lease);
     waits.wait_elected();
     let after = now() - gone;
-    assert!(after < 2.0, "{after}");
+    // Not the 15 s of a lease.
+    assert!(after < 6.0, "{after}");
 }
 
 #[test]

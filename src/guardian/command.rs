@@ -204,6 +204,7 @@ mod tests {
             ("LEADERRUN_ANYTHING", "x"),
             ("ETCD_LOCK_REV", "stale"),
             ("NOTIFY_SOCKET", "/run/systemd/notify"),
+            ("LISTEN_PID", "4711"),
             ("MY_LEADERRUN_X", "kept"),
         ];
         let odd = (
@@ -214,8 +215,18 @@ mod tests {
             .iter()
             .map(|(n, v)| (OsString::from(n), OsString::from(v)))
             .chain([odd]);
-        let got =
-            environment(inherited, &[("LEADERRUN_TOKEN".into(), "42".into())], false).unwrap();
+        let spec = Spec {
+            argv: vec!["true".into()],
+            dispositions: Dispositions::inherited(),
+            leaf: None,
+            leaf_required: false,
+            no_new_privileges: false,
+            niceness: None,
+            hand_on_sockets: true,
+            pass_notify_socket: false,
+        };
+        let added = [("LEADERRUN_TOKEN".into(), "42".into())];
+        let got = environment(inherited, &added, &spec).unwrap();
         let want: [&[u8]; 4] = [
             b"PATH=/bin",
             b"MY_LEADERRUN_X=kept",
