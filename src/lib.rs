@@ -17,6 +17,7 @@
 //! - [`election`] decides who leads, over [`etcd`]; it knows no process.
 //! - [`guardian`] starts, stops, kills and reaps; it knows no etcd.
 //! - [`supervisor`] brings both together: the states of a run, and every event in each of them.
+//! - [`query`] is what asks about an election, and asks its leader to step down.
 //! - [`cli`], [`report`], [`exit_status`] and [`lookup`] are what users meet.
 //! - [`sys`] holds every unsafe line; [`rules`] lets the tests switch a rule off.
 //!
@@ -29,8 +30,10 @@ pub mod etcd;
 pub mod exit_status;
 pub mod guardian;
 pub mod lookup;
+pub mod query;
 pub mod report;
 pub mod rules;
+pub mod runtime;
 pub mod supervisor;
 pub mod sys;
 pub mod timing;
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
     };
     match cli::parse(std::env::args_os(), |name| std::env::var_os(name), check) {
         Ok(Parsed::Run(options)) => supervisor::run(*options),
+        Ok(Parsed::Query(query)) => query::run(*query),
         Ok(Parsed::Print(text)) => match std::io::stdout().write_all(text.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             // A reader that has seen enough (`| head`) is no failure.

@@ -151,17 +151,21 @@ fn the_table_of_ttls_is_that_of_the_timeline() {
     }
 }
 
-fn help() -> String {
-    let args = ["leaderrun", "--help"].map(OsString::from);
+fn help(words: &[&str]) -> String {
+    let words = ["leaderrun"].iter().chain(words).chain(&["--help"]);
+    let args: Vec<OsString> = words.map(OsString::from).collect();
     match cli::parse(args, |_| None, |_| Ok(())) {
         Ok(Parsed::Print(text)) => text,
         other => panic!("{other:?}"),
     }
 }
 
-/// The long options that `--help` lists.
+/// The long options that `--help` lists, of leaderrun and of its subcommands.
 fn options() -> BTreeSet<String> {
-    help()
+    let subcommands = [&["status"][..], &["observe"], &["resign"], &["verify"], &[]];
+    subcommands
+        .map(help)
+        .join("\n")
         .lines()
         .map(str::trim_start)
         .filter(|line| line.starts_with('-'))

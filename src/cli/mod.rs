@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 
 use crate::election::Layout;
 use crate::exit_status::ExitStatus;
+use crate::query::Query;
 use crate::report::LogOptions;
 use crate::timing::{Settings, Timeline};
 use environment::Environment;
@@ -22,6 +23,7 @@ use flags::Flags;
 mod checks;
 mod environment;
 mod flags;
+mod queries;
 mod settings;
 mod words;
 
@@ -33,6 +35,8 @@ mod tests;
 pub enum Parsed {
     /// Campaign, and run the command.
     Run(Box<RunOptions>),
+    /// Ask about an election.
+    Query(Box<Query>),
     /// Print this to standard output and exit with 0: the help, the version, or the timeline.
     Print(String),
 }
@@ -145,13 +149,17 @@ pub fn parse(
     environment: impl Fn(&str) -> Option<OsString>,
     check_endpoints: impl Fn(&str) -> Result<(), String>,
 ) -> Result<Parsed, UsageError> {
-    let args = words::without_run(args.into_iter().collect())?;
+    let args: Vec<OsString> = args.into_iter().collect();
+    let env = Environment::new(&environment);
+    if let Some(name) = words::query(&args) {
+        return queries::parse(name, &args[1..], &env, check_endpoints);
+    }
+    let args = words::without_run(args)?;
     let mut flags = match Flags::try_parse_from(&args) {
         Ok(flags) => flags,
         Err(error) => return from_clap(&error),
     };
     words::refuse_late_subcommand(&args, &flags.command)?;
-    let env = Environment::new(&environment);
 
     let key = settings::key(&env, std::mem::take(&mut flags.key))?;
     let layout = env.parsed("layout", flags.layout.take(), checks::layout)?;

@@ -6,21 +6,21 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::UsageError;
 use super::environment::quoted;
+use super::{UsageError, queries};
 
 /// Subcommands that are spoken for but not there yet.
-const RESERVED: [&str; 6] = [
-    "status",
-    "observe",
-    "resign",
-    "verify",
-    "completions",
-    "help",
-];
+const RESERVED: [&str; 2] = ["completions", "help"];
 
 fn is_reserved(word: &OsStr) -> bool {
-    RESERVED.iter().any(|name| word == *name)
+    let mut names = RESERVED.iter().chain(&queries::NAMES);
+    names.any(|name| word == *name)
+}
+
+/// The query that is asked for, if the first word is one.
+pub(super) fn query(args: &[OsString]) -> Option<&'static str> {
+    let first = args.get(1)?;
+    queries::NAMES.into_iter().find(|name| first == name)
 }
 
 /// The arguments (the program's name first) without the optional first word `run`.

@@ -6,6 +6,7 @@
 //! that, the task goes on renewing what it still can until [`Command::End`] says that the process
 //! tree is empty: nothing is given up over a living tree.
 
+mod ask;
 mod campaign;
 mod candidate;
 mod names;
@@ -19,10 +20,13 @@ mod standby;
 mod take_over;
 mod task;
 mod term;
+mod view;
 
+pub use ask::ask_to_resign;
 pub use orphan::{hold_orphan, release_orphan};
 pub use record::Record;
 pub use task::{Handle, spawn};
+pub use view::{Seat, Standing, View};
 
 use std::time::Duration;
 
@@ -197,6 +201,8 @@ pub enum Event {
         /// What went wrong.
         error: String,
     },
+    /// Somebody asks us to step down (`KEY.resign`), as planned; may come again and again.
+    ResignAsked,
     /// The term is over: the command has to stop now.
     Lost(Loss),
     /// While no term runs: every endpoint was tried in vain. Sent for each round of failures.

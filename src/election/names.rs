@@ -12,6 +12,8 @@ pub(super) struct Names {
     pub prefix: String,
     /// `KEY.term`, the record.
     pub record: String,
+    /// `KEY.resign`, by which the leader is asked to step down.
+    pub resign: String,
 }
 
 impl Names {
@@ -21,6 +23,7 @@ impl Names {
             layout,
             prefix: format!("{key}/"),
             record: format!("{key}.term"),
+            resign: format!("{key}.resign"),
         }
     }
 

@@ -43,6 +43,7 @@ pub async fn hold_orphan(
         version: Version::Absent,
         since: tenancy.since,
         announced: true,
+        resign: false,
         lost: Some(Loss::KeyLost),
         record_gone: false,
     };

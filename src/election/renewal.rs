@@ -34,6 +34,8 @@ pub(super) struct Tenure {
     pub since: u64,
     /// Whether the supervisor knows of it.
     pub announced: bool,
+    /// Whether its holder is asked to step down.
+    pub resign: bool,
     pub lost: Option<Loss>,
     /// Whether the record is known to be ours no longer.
     pub record_gone: bool,
@@ -138,8 +140,12 @@ impl Campaign {
                 return Ok(Renewal::Confirmed { sent, revision: 0 });
             }
             match written? {
-                Written::Yes(answer) => {
+                Written::Yes(mut answer) => {
                     tenure.version = Version::At(answer.revision);
+                    let asked = answer.ops.pop().map(keys).unwrap_or_default();
+                    let token = tenure.candidate.token.to_string();
+                    // Another's token is a request to another, from before our term.
+                    tenure.resign |= asked.iter().any(|kv| kv.value() == token.as_bytes());
                     return Ok(judge(&pulse, &answer, sent, tenure.candidate.timeline()));
                 }
                 Written::No(found) if found.key_is_ours(&tenure.candidate) => {
@@ -185,6 +191,7 @@ impl Campaign {
                 None,
             ));
         }
+        write.push(TxnOp::get(self.names.resign.as_str(), None));
         let txn = Txn::new()
             .when(compares)
             .and_then(write)

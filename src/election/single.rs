@@ -186,14 +186,14 @@ impl Campaign {
         let limit = BootInstant::now() + CALL;
         let key = self.names.key.clone();
         let connection = self.pool.connect(limit).await?;
-        connection.watch(&key, revision + 1, limit).await?;
+        connection.watch(&[&key], revision + 1, limit).await?;
         loop {
             tokio::select! {
                 () = sleep_until(wake) => return Ok(()),
                 change = self.pool.change() => match change {
                     // Its holder has written another value.
                     Change::Put { lease } if lease == held.lease() => {}
-                    Change::Put { .. } | Change::Deleted => return Ok(()),
+                    Change::Put { .. } | Change::Deleted | Change::Beside => return Ok(()),
                     Change::Ended(error) if error.kind == Kind::Elsewhere => return Err(error),
                     // Compacted, say: the next look begins a new watch.
                     Change::Ended(_) => {

@@ -292,7 +292,7 @@ impl Campaign {
         self.pool
             .connect(limit)
             .await?
-            .watch(key, revision, limit)
+            .watch(&[key], revision, limit)
             .await?;
         let wake = until.map_or(standby.next_keepalive, |at| at.min(standby.next_keepalive));
         let predecessor = self.names.lease_in(key.as_bytes());
@@ -302,7 +302,7 @@ impl Campaign {
                 change = self.pool.change() => match change {
                     // Go's elections proclaim by writing the value anew; the place stays.
                     Change::Put { lease } if predecessor.is_some_and(|p| p.0 == lease) => {}
-                    Change::Put { .. } | Change::Deleted => return Ok(()),
+                    Change::Put { .. } | Change::Deleted | Change::Beside => return Ok(()),
                     Change::Ended(error) if error.kind == crate::etcd::Kind::Elsewhere => return Err(error),
                     Change::Ended(_) => {
                         tokio::time::sleep(AFTER_A_WATCH).await;
@@ -338,6 +338,7 @@ fn tenure(candidate: &Candidate, version: Version) -> Tenure {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs()),
         announced: false,
+        resign: false,
         lost: None,
         record_gone: false,
     }

@@ -37,6 +37,9 @@ impl Campaign {
                 Ok(Renewal::Confirmed { sent, revision }) => {
                     failed_in_a_row = 0;
                     self.confirm(&mut tenure, sent, campaigning_since);
+                    if tenure.announced && std::mem::take(&mut tenure.resign) {
+                        self.tell(Event::ResignAsked);
+                    }
                     self.watch_own_key(&tenure, revision).await;
                     // A term that could not be announced is worth another attempt at once.
                     if tenure.announced {
@@ -102,7 +105,7 @@ impl Campaign {
         }
     }
 
-    /// Watches our key from the instant on at which it was known to be ours.
+    /// Watches our key, and the one by which we are asked to resign, from the instant on at which it was known to be ours.
     async fn watch_own_key(&mut self, tenure: &Tenure, revision: i64) {
         if Rule::KeyWatch.is_off() {
             return;
@@ -111,7 +114,11 @@ impl Campaign {
         let watched = match self.pool.connect(until).await {
             Ok(connection) => {
                 connection
-                    .watch(&tenure.candidate.key, revision + 1, until)
+                    .watch(
+                        &[&tenure.candidate.key, &self.names.resign],
+                        revision + 1,
+                        until,
+                    )
                     .await
             }
             Err(error) => Err(error),
@@ -137,7 +144,7 @@ impl Campaign {
         };
         // The renewal finds out what has happened, by a transaction.
         let soon = match change {
-            Change::Deleted | Change::Put { .. } => started + BETWEEN_ATTEMPTS,
+            Change::Deleted | Change::Put { .. } | Change::Beside => started + BETWEEN_ATTEMPTS,
             Change::Ended(_) => {
                 self.pool.failed();
                 started + tenure.candidate.timeline().attempt()

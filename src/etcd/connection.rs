@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use etcd_client::{
     Channel, Client, ConnectOptions, EventType, LeaseGrantOptions, LeaseKeepAliveStream,
-    LeaseKeeper, ResponseHeader, Txn, TxnOpResponse, WatchOptions, WatchStream,
+    LeaseKeeper, ResponseHeader, Txn, TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
 };
 
 use super::Endpoint;
@@ -54,19 +54,21 @@ pub struct Answer {
 /// What a watch saw.
 #[derive(Debug)]
 pub enum Change {
-    /// The key was deleted.
+    /// The first of the watched keys was deleted.
     Deleted,
-    /// The key was written and is attached to this lease, 0 for none.
+    /// It was written and is attached to this lease, 0 for none.
     Put {
         /// The lease's id.
         lease: i64,
     },
+    /// Another of the watched keys was written or deleted.
+    Beside,
     /// The watch is over.
     Ended(Error),
 }
 
 struct Watch {
-    key: String,
+    keys: Vec<String>,
     stream: WatchStream,
 }
 
@@ -231,49 +233,77 @@ impl Connection {
         })
     }
 
-    /// Watches `key` alone from `revision` on, unless it is being watched already.
+    /// Watches these `keys` alone from `revision` on, unless they are being watched already.
+    ///
+    /// # Panics
+    /// If there are none.
     pub async fn watch(
         &mut self,
-        key: &str,
+        keys: &[&str],
         revision: i64,
         until: BootInstant,
     ) -> Result<(), Error> {
-        if self.watch.as_ref().is_some_and(|w| w.key == key) {
+        if self.watch.as_ref().is_some_and(|w| w.keys == keys) {
             return Ok(());
         }
         self.watch = None;
+        let (first, others) = keys.split_first().expect("a key");
         let options = WatchOptions::new().with_start_revision(revision);
-        let call = self.client.watch(key, Some(options));
+        let call = async {
+            let mut stream = self.client.watch(*first, Some(options.clone())).await?;
+            for other in others {
+                stream.watch(*other, Some(options.clone())).await?;
+            }
+            Ok(stream)
+        };
         let stream = bounded(&self.endpoint, WATCH, until, call).await?;
         self.watch = Some(Watch {
-            key: key.to_owned(),
+            keys: keys.iter().map(|&key| key.to_owned()).collect(),
             stream,
         });
         Ok(())
+    }
+
+    /// Every event of the keys in `range` (the end not included) from `revision` on. Apart from
+    /// [`Self::watch`], and gone with the connection.
+    pub async fn follow(
+        &mut self,
+        range: (String, String),
+        revision: i64,
+        until: BootInstant,
+    ) -> Result<Follow, Error> {
+        let options = WatchOptions::new()
+            .with_start_revision(revision)
+            .with_range(range.1);
+        let call = self.client.watch(range.0, Some(options));
+        Ok(Follow {
+            stream: bounded(&self.endpoint, WATCH, until, call).await?,
+            endpoint: self.endpoint.clone(),
+        })
     }
 
     pub(super) fn unwatch(&mut self) {
         self.watch = None;
     }
 
-    /// The next change of the watched key; cancel-safe. A watch that has ended watches no more.
+    /// The next change of the watched keys; cancel-safe. A watch that has ended watches no more.
     pub(super) async fn change(&mut self) -> Change {
         let Some(watch) = &mut self.watch else {
             return std::future::pending().await;
         };
         let error = loop {
             match watch.stream.message().await {
-                Ok(Some(message)) if message.canceled() => {
-                    let kind = if message.compact_revision() > 0 {
-                        Kind::Compacted
-                    } else {
-                        Kind::Elsewhere
-                    };
-                    let reason = format!("etcd ended the watch: {}", message.cancel_reason());
-                    break Error::new(kind, &self.endpoint, WATCH, reason);
-                }
+                Ok(Some(message)) if message.canceled() => break ended(&self.endpoint, &message),
                 Ok(Some(message)) => {
                     let events = message.events();
+                    // Each message is about one watch, and each of our watches about one key.
+                    let of_first = |e: &etcd_client::Event| {
+                        e.kv()
+                            .is_some_and(|kv| kv.key() == watch.keys[0].as_bytes())
+                    };
+                    if events.iter().any(|e| !of_first(e)) {
+                        return Change::Beside;
+                    }
                     // A key that was deleted and made anew is not the one that was watched.
                     if events.iter().any(|e| e.event_type() == EventType::Delete) {
                         return Change::Deleted;
@@ -283,14 +313,7 @@ impl Connection {
                         return Change::Put { lease };
                     }
                 }
-                Ok(None) => {
-                    break Error::new(
-                        Kind::Elsewhere,
-                        &self.endpoint,
-                        WATCH,
-                        "the stream was closed".into(),
-                    );
-                }
+                Ok(None) => break closed(&self.endpoint),
                 Err(e) => break Error::from_client(&self.endpoint, WATCH, &e),
             }
         };
@@ -329,6 +352,42 @@ impl Connection {
 }
 
 const WATCH: &str = "watch a key";
+
+/// Events as they come.
+pub struct Follow {
+    stream: WatchStream,
+    endpoint: Endpoint,
+}
+
+impl Follow {
+    /// The next events, none now and then; cancel-safe.
+    ///
+    /// # Errors
+    /// [`Kind::Compacted`] if some are lost for good.
+    pub async fn next(&mut self) -> Result<Vec<etcd_client::Event>, Error> {
+        match self.stream.message().await {
+            Ok(Some(message)) if message.canceled() => Err(ended(&self.endpoint, &message)),
+            Ok(Some(message)) => Ok(message.events().to_vec()),
+            Ok(None) => Err(closed(&self.endpoint)),
+            Err(e) => Err(Error::from_client(&self.endpoint, WATCH, &e)),
+        }
+    }
+}
+
+fn ended(endpoint: &Endpoint, message: &WatchResponse) -> Error {
+    let kind = if message.compact_revision() > 0 {
+        Kind::Compacted
+    } else {
+        Kind::Elsewhere
+    };
+    let reason = format!("etcd ended the watch: {}", message.cancel_reason());
+    Error::new(kind, endpoint, WATCH, reason)
+}
+
+fn closed(endpoint: &Endpoint) -> Error {
+    let reason = "the stream was closed".to_owned();
+    Error::new(Kind::Elsewhere, endpoint, WATCH, reason)
+}
 
 /// The deadline around every await.
 async fn bounded<T>(

@@ -15,7 +15,7 @@ mod error;
 mod pace;
 mod pool;
 
-pub use connection::{Answer, Change, Connection, Proof, Pulse};
+pub use connection::{Answer, Change, Connection, Follow, Proof, Pulse};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Error, Kind};
 pub use pace::{Backoff, random, sleep_until};

@@ -14,7 +14,7 @@ use crate::election::{self, Config, Event, Tenancy};
 use crate::guardian::Successor;
 use crate::guardian::message::FromGuardian;
 use crate::report::{Log, LogEvent, LogOptions};
-use crate::supervisor::start::runtime;
+use crate::runtime;
 use crate::supervisor::words;
 
 /// See the module's head.
@@ -83,7 +83,7 @@ fn take_care(
     mut words: UnboundedReceiver<FromGuardian>,
     log: &Log,
 ) -> io::Result<()> {
-    let runtime = runtime()?;
+    let runtime = runtime::single_threaded()?;
     runtime.block_on(async {
         let (events, mut held) = unbounded_channel();
         let holding = election::hold_orphan(config, tenancy, events);

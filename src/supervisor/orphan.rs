@@ -11,8 +11,8 @@ use crate::exit_status::ExitStatus;
 use crate::guardian::Farewell;
 use crate::report::{Log, LogEvent};
 use crate::rules::Rule;
+use crate::runtime;
 use crate::supervisor::caretaker::Caretaker;
-use crate::supervisor::start::runtime;
 use crate::supervisor::words;
 
 /// The end of the guardian's process. Its status tells nobody anything: its parent is gone, or knows.
@@ -50,11 +50,13 @@ pub fn end(
 fn release(options: &RunOptions, config: &Config, lease: LeaseId) -> Option<LogEvent> {
     // Whatever is left after the TTL has run out by itself.
     let until = BootInstant::now() + options.settings.ttl;
-    let released = runtime().map_err(|e| e.to_string()).and_then(|runtime| {
-        let result = runtime.block_on(election::release_orphan(config, lease, until));
-        runtime.shutdown_background();
-        result
-    });
+    let released = runtime::single_threaded()
+        .map_err(|e| e.to_string())
+        .and_then(|runtime| {
+            let result = runtime.block_on(election::release_orphan(config, lease, until));
+            runtime.shutdown_background();
+            result
+        });
     match released {
         Ok(given_up) => LogEvent::released(given_up),
         Err(e) => Some(LogEvent::warning(format!(

@@ -1,6 +1,5 @@
 //! From a checked command line to three processes, and from their end to an exit status.
 
-use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::guardian::watch::Ward;
 use crate::guardian::{self, Side, Spec, Watch};
 use crate::lookup;
 use crate::report::{Log, LogEvent, Systemd, TroubleReporter};
+use crate::runtime;
 use crate::supervisor::caretaker::Caretaker;
 use crate::supervisor::job::Job;
 use crate::supervisor::signals::Signals;
@@ -137,7 +137,7 @@ fn supervise(
         )));
     }
     let watch = Watch::begin(ward).context("cannot watch the guardian")?;
-    let runtime = runtime().context("cannot start the runtime")?;
+    let runtime = runtime::single_threaded().context("cannot start the runtime")?;
     let status = runtime.block_on(async {
         let signals = Signals::new().context("cannot take signals")?;
         let election = election::spawn(config, Box::new(watch.lease_teller()));
@@ -169,13 +169,6 @@ fn supervise(
     log.event(LogEvent::Exiting { status });
     log.flush(LAST_WORDS);
     Ok(status)
-}
-
-/// One thread for all: there is little to do, and the fence does not depend on it.
-pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
 }
 
 /// Which of our standard streams the command may need again.

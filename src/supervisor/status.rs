@@ -1,6 +1,7 @@
 //! Where a run stands, in a line for `systemctl status`.
 
 use crate::election::Wait;
+use crate::report::LossReason;
 use crate::supervisor::Supervisor;
 use crate::supervisor::state::{Cause, State};
 
@@ -35,6 +36,9 @@ impl Supervisor {
             State::Running(run) => {
                 let token = run.term.token;
                 match (run.cause, &self.outage) {
+                    (Some(Cause::Lost(LossReason::Resigned)), _) => {
+                        format!("asked to resign from token {token}, stopping the command")
+                    }
                     (Some(Cause::Lost(_)), _) => {
                         format!("lost the leadership with token {token}, stopping the command")
                     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;
+use crate::election::Token;
+use crate::query::Ask;
 use crate::report::Level;
 
 mod pages;
@@ -100,12 +102,37 @@ fn arguments_that_are_not_utf_8_pass_unharmed() {
 
 #[test]
 fn a_subcommand_is_one_only_as_the_first_word() {
-    for word in ["status", "observe", "resign", "verify", "completions"] {
+    assert!(usage(&["completions", "bash"]).contains("not available"));
+    for word in ["status", "observe", "resign"] {
+        let Ok(Parsed::Query(query)) = parse_with(&[word, "--key", "k"], &[]) else {
+            panic!("{word}");
+        };
+        assert_eq!(
+            (query.key.as_str(), query.endpoints.as_str()),
+            ("k", "127.0.0.1:2379")
+        );
+        assert!(usage(&[word]).contains("an election is needed"), "{word}");
         assert!(
-            usage(&[word, "--key", "k"]).contains("not available"),
+            usage(&[word, "--key", "k", "x"]).contains("unexpected argument"),
             "{word}"
         );
     }
+    let inside = [
+        ("LEADERRUN_KEY", "k"),
+        ("LEADERRUN_LEADER_KEY", "k/1f"),
+        ("LEADERRUN_TOKEN", "7"),
+        ("LEADERRUN_ENDPOINTS", "etcd:2379"),
+    ];
+    let Ok(Parsed::Query(query)) = parse_with(&["verify"], &inside) else {
+        panic!("verify");
+    };
+    let ask = Ask::Verify {
+        leader_key: "k/1f".to_owned(),
+        token: Token(7),
+    };
+    assert_eq!((query.ask, query.endpoints.as_str()), (ask, "etcd:2379"));
+    assert!(usage(&["verify"]).contains("LEADERRUN_LEADER_KEY is not set"));
+    assert!(usage(&["resign", "-k", "k", "--wait", "5"]).contains("--wait: "));
     for word in [
         "run",
         "status",

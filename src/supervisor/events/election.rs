@@ -9,8 +9,8 @@ use crate::clock::BootInstant;
 use crate::election::{ElectionError, Event, Loss, Outage, Term, Wait};
 use crate::exit_status::ExitStatus;
 use crate::guardian::message::{Reason, Start, ToGuardian};
-use crate::report::LogEvent;
-use crate::supervisor::state::{Afterwards, Run, State};
+use crate::report::{LogEvent, LossReason, StopReason};
+use crate::supervisor::state::{Afterwards, Cause, Run, State};
 use crate::supervisor::{Campaign, Supervisor, environment};
 use crate::timing::Deadline;
 
@@ -36,6 +36,7 @@ impl Supervisor {
                 }
             }
             Event::RenewalFailed { endpoint, error } => self.on_renewal_failed(endpoint, error),
+            Event::ResignAsked => self.on_resign_asked(),
             Event::Lost(loss) => self.on_loss(loss),
             Event::Unreachable {
                 outage,
@@ -182,6 +183,28 @@ impl Supervisor {
             error,
             remaining,
         });
+    }
+
+    /// A planned stop, and then a loss: renewals go on while the command shuts down.
+    fn on_resign_asked(&mut self) {
+        match &mut self.state {
+            State::Running(run) => {
+                if run.cause.is_none() && !run.loss_told {
+                    run.note(Cause::Lost(LossReason::Resigned));
+                    self.plan_stop(StopReason::Resigned, self.options.stop_signal.into());
+                }
+            }
+            State::Elected(_) => {
+                let reason = LossReason::Resigned;
+                self.log.event(LogEvent::Lost { reason });
+                self.release(self.after_loss());
+            }
+            State::Holding { status, .. } => {
+                let status = *status;
+                self.cut_hold_short(status);
+            }
+            State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
+        }
     }
 
     fn on_loss(&mut self, loss: Loss) {

@@ -35,7 +35,11 @@ impl Supervisor {
                     }
                 } else if asks_to_end(signal) && !ignored && run.cause.is_none() && !run.loss_told {
                     run.note(Cause::Command);
-                    self.plan_stop(signal);
+                    let signal = match signal.0 {
+                        libc::SIGTERM => self.options.stop_signal.into(),
+                        _ => signal,
+                    };
+                    self.plan_stop(StopReason::Signal, signal);
                 } else if signal.0 == libc::SIGCONT {
                     self.job.continued();
                     self.watch.tell(ToGuardian::Signal(signal));
@@ -65,13 +69,9 @@ impl Supervisor {
     }
 
     /// Asks the command to stop; renewals go on.
-    fn plan_stop(&mut self, signal: SignalNumber) {
-        let signal = match signal.0 {
-            libc::SIGTERM => self.options.stop_signal.into(),
-            _ => signal,
-        };
+    pub(super) fn plan_stop(&mut self, reason: StopReason, signal: SignalNumber) {
         self.log.event(LogEvent::Stopping {
-            reason: StopReason::Signal,
+            reason,
             signal: signal.0,
         });
         let kill_after = self.options.stop_timeout;

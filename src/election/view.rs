@@ -1,0 +1,168 @@
+//! An election as anybody can see it in etcd: who leads, who stands behind, and what the record says.
+//!
+//! Pure, but for one function that reads it all at one revision. A [`View`] can be fed with events too, so
+//! that an observer sees every change in its order.
+
+use std::collections::BTreeMap;
+
+use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
+
+use super::names::Names;
+use super::queue::{keys, name_of};
+use super::record::{Record, this_clock};
+use super::{Layout, LeaseId, Token};
+use crate::clock::BootInstant;
+use crate::etcd::{Connection, Error};
+
+/// A candidate as it stands in etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Its key.
+    pub key: String,
+    /// Its identity, empty if it is not text.
+    pub id: String,
+    /// The create revision: the fencing token of its term, once it leads.
+    pub token: Token,
+    /// The lease that ends it: the one that it is attached to, or the one in its name.
+    pub lease: LeaseId,
+    /// Whether it is attached to that lease.
+    pub attached: bool,
+}
+
+/// What `KEY.term` says of the candidate who is first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody stands, and no term is recorded.
+    Vacant,
+    /// The record is the first one's: it leads, since then (Unix seconds).
+    Leads(u64),
+    /// There is no record: the first is no leaderrun, or about to begin its term.
+    Unrecorded,
+    /// An earlier term is recorded, whose command may still be running. Whoever is first waits.
+    TakeOver(Record),
+    /// There is a record that cannot be read; whoever is first waits for its removal.
+    Unreadable,
+}
+
+/// See the module's head.
+#[derive(Clone, Debug)]
+pub struct View {
+    names: Names,
+    found: BTreeMap<Vec<u8>, KeyValue>,
+    /// The store's revision that it shows.
+    pub revision: i64,
+}
+
+impl View {
+    /// Reads an election, in one linearizable transaction.
+    pub async fn read(
+        connection: &mut Connection,
+        key: &str,
+        until: BootInstant,
+    ) -> Result<Self, Error> {
+        let names = Names::new(key, Layout::Queue);
+        let txn = Txn::new().and_then([
+            TxnOp::get(key, None),
+            TxnOp::get(names.prefix.as_str(), Some(GetOptions::new().with_prefix())),
+            TxnOp::get(names.record.as_str(), None),
+        ]);
+        let answer = connection.txn("look at the election", txn, until).await?;
+        let found = answer.ops.into_iter().flat_map(keys);
+        Ok(Self {
+            names,
+            found: found.map(|kv| (kv.key().to_owned(), kv)).collect(),
+            revision: answer.revision,
+        })
+    }
+
+    /// The keys that belong to it, as the range that [`Self::put`] and [`Self::delete`] are to be fed from;
+    /// a few that do not belong to it lie between.
+    pub fn range(&self) -> (String, String) {
+        // '0' is the character after '/'.
+        (self.names.key.clone(), format!("{}0", self.names.key))
+    }
+
+    /// A key in the range was written.
+    pub fn put(&mut self, kv: KeyValue) {
+        self.revision = self.revision.max(kv.mod_revision());
+        self.found.insert(kv.key().to_owned(), kv);
+    }
+
+    /// A key in the range was deleted at that revision.
+    pub fn delete(&mut self, key: &[u8], revision: i64) {
+        self.revision = self.revision.max(revision);
+        self.found.remove(key);
+    }
+
+    /// How the candidates stand; `None` if there are none, or some of each layout.
+    pub fn layout(&self) -> Option<Layout> {
+        match (self.single().is_some(), self.queue().next().is_some()) {
+            (true, false) => Some(Layout::Single),
+            (false, true) => Some(Layout::Queue),
+            _ => None,
+        }
+    }
+
+    /// The candidates, by create revision.
+    pub fn seats(&self) -> Vec<Seat> {
+        let mut seats: Vec<Seat> = self.single().into_iter().chain(self.queue()).collect();
+        seats.sort_by_key(|seat| seat.token);
+        seats
+    }
+
+    fn single(&self) -> Option<Seat> {
+        let kv = self.found.get(self.names.key.as_bytes())?;
+        // A key without a lease is no candidate's.
+        (kv.lease() != 0).then(|| seat(kv, LeaseId(kv.lease())))
+    }
+
+    fn queue(&self) -> impl Iterator<Item = Seat> {
+        self.found.values().filter_map(|kv| {
+            let lease = self.names.lease_in(kv.key())?;
+            Some(seat(kv, lease))
+        })
+    }
+
+    /// What the record says of `first`, the candidate of the smallest create revision that counts.
+    pub fn standing(&self, first: Option<&Seat>) -> Standing {
+        let record = self.found.get(self.names.record.as_bytes());
+        match record.map(|kv| Record::parse(kv.value())) {
+            None if first.is_none() => Standing::Vacant,
+            None => Standing::Unrecorded,
+            Some(None) => Standing::Unreadable,
+            Some(Some(record)) => match first {
+                Some(first) if record.token == first.token => Standing::Leads(record.since),
+                _ => Standing::TakeOver(record),
+            },
+        }
+    }
+}
+
+impl Standing {
+    /// Whether the first candidate leads, as far as etcd says.
+    pub const fn is_led(&self) -> bool {
+        matches!(self, Self::Leads(_) | Self::Unrecorded)
+    }
+}
+
+impl Record {
+    /// When it no longer keeps others waiting, at the latest, if nobody renews it from now on.
+    pub fn runs_out(&self) -> BootInstant {
+        let waited_out = BootInstant::now() + self.ttl;
+        if self.clock.shares_clock_with(&this_clock()) {
+            waited_out.min(self.deadline.another_may_start(self.margin))
+        } else {
+            waited_out
+        }
+    }
+}
+
+fn seat(kv: &KeyValue, lease: LeaseId) -> Seat {
+    Seat {
+        key: String::from_utf8_lossy(kv.key()).into_owned(),
+        id: name_of(kv),
+        token: Token(kv.create_revision()),
+        lease,
+        attached: kv.lease() == lease.0,
+    }
+}

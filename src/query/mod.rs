@@ -1,0 +1,178 @@
+//! Questions about an election, and the request to its leader to step down. None of them takes part.
+//!
+//! The answers are for scripts too: 0 is yes, 1 is no, and 125 says that it cannot be told, which a script
+//! must take for no.
+
+mod observe;
+mod resign;
+mod show;
+mod status;
+mod verify;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::clock::BootInstant;
+use crate::election::Token;
+use crate::etcd::{Connection, Endpoint, Error, Pool};
+use crate::exit_status::ExitStatus;
+use crate::runtime;
+
+/// How long one endpoint is given for one call.
+const CALL: Duration = Duration::from_secs(2);
+
+/// A question, and what it needs to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The election.
+    pub key: String,
+    /// Where etcd is, as given: a list that was accepted.
+    pub endpoints: String,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Who leads, and who waits?
+    Status {
+        /// As one JSON object.
+        json: bool,
+    },
+    /// The same, for each change.
+    Observe {
+        /// As JSON, one object a line.
+        json: bool,
+    },
+    /// Step down.
+    Resign {
+        /// Whether the end of the term is waited for.
+        wait: Wait,
+    },
+    /// Is the term with this candidate key and token still the leader's?
+    Verify {
+        /// The candidate key.
+        leader_key: String,
+        /// The fencing token.
+        token: Token,
+    },
+}
+
+/// Whether, and for how long, the end of a term is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// Until it comes.
+    ForEver,
+    /// So long.
+    For(Duration),
+}
+
+/// How a question ends.
+type Answer = Result<ExitCode, Trouble>;
+
+const YES: ExitCode = ExitCode::SUCCESS;
+
+fn no() -> ExitCode {
+    ExitCode::from(1)
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    /// etcd does not answer, or refuses us.
+    #[error("{0}")]
+    Etcd(String),
+    /// Nobody can do that.
+    #[error("{0}")]
+    Impossible(String),
+    /// Not in the time that was given.
+    #[error("{0}")]
+    Late(String),
+    /// Standard output takes no more.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Etcd(error.to_string())
+    }
+}
+
+/// Asks, and prints the answer. Must be called outside of a tokio runtime.
+pub fn run(query: Query) -> ExitCode {
+    let answer = match (
+        runtime::single_threaded(),
+        Endpoint::parse_list(&query.endpoints),
+    ) {
+        (Ok(runtime), Ok(endpoints)) => {
+            let answer = runtime.block_on(answer(query, endpoints));
+            runtime.shutdown_background();
+            answer
+        }
+        (Err(e), _) => Err(Trouble::Impossible(format!(
+            "cannot start the runtime: {e}"
+        ))),
+        (_, Err(e)) => Err(Trouble::Impossible(e.to_string())),
+    };
+    match answer {
+        Ok(code) => code,
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(Trouble::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => YES,
+        Err(trouble) => {
+            eprintln!("leaderrun: {trouble}");
+            match trouble {
+                Trouble::Late(_) => ExitStatus::NotElected(ExitStatus::NOT_ELECTED).into(),
+                _ => ExitStatus::Failed.into(),
+            }
+        }
+    }
+}
+
+async fn answer(query: Query, endpoints: Vec<Endpoint>) -> Answer {
+    let Query { key, ask, .. } = query;
+    match ask {
+        Ask::Status { json } => status::status(&key, endpoints, json).await,
+        Ask::Observe { json } => observe::observe(&key, endpoints, json).await,
+        Ask::Resign { wait } => resign::resign(&key, endpoints, wait).await,
+        Ask::Verify { leader_key, token } => {
+            verify::verify(&key, endpoints, &leader_key, token).await
+        }
+    }
+}
+
+/// What `call` makes of the first endpoint on which it succeeds; each is given [`CALL`].
+async fn anywhere<T>(
+    pool: &mut Pool,
+    mut call: impl AsyncFnMut(&mut Connection, BootInstant) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut left = pool.len();
+    loop {
+        let until = BootInstant::now() + CALL;
+        let result = match pool.connect(until).await {
+            Ok(connection) => call(connection, until).await,
+            Err(error) => Err(error),
+        };
+        left -= 1;
+        match result {
+            Ok(value) => return Ok(value),
+            Err(error) => {
+                pool.failed();
+                if left == 0 {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Prints a line at once, whoever reads it.
+fn say(line: &str) -> Result<(), Trouble> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,82 @@
+//! Asks the leader, wherever it runs, to step down; and waits, if told to, for what follows.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Answer, Trouble, Wait, YES, anywhere, no, say, show};
+use crate::election::{Seat, Standing, View, ask_to_resign};
+use crate::etcd::{Endpoint, Pool};
+
+/// How often the outcome is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+pub(super) async fn resign(key: &str, endpoints: Vec<Endpoint>, wait: Wait) -> Answer {
+    let give_up = match wait {
+        Wait::No | Wait::ForEver => None,
+        Wait::For(limit) => Some(Instant::now() + limit),
+    };
+    let mut pool = Pool::new(endpoints);
+    let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await?;
+    let seats = view.seats();
+    let leader = match (seats.first(), view.standing(seats.first())) {
+        (Some(first), Standing::Leads(_)) => first,
+        (Some(first), Standing::Unrecorded) => {
+            return Err(Trouble::Impossible(format!(
+                "{} holds the election, but no term of a leaderrun is recorded: it cannot be asked to resign \
+                 (end that program, or revoke its lease {})",
+                show::name(first),
+                first.lease
+            )));
+        }
+        _ => {
+            say("nobody leads")?;
+            return Ok(no());
+        }
+    };
+    let asked = anywhere(&mut pool, async |c, until| {
+        ask_to_resign(c, key, leader, until).await
+    });
+    if !asked.await? {
+        say("the leader has just changed: nobody was asked")?;
+        return Ok(no());
+    }
+    let who = format!("{} (token {})", show::name(leader), leader.token);
+    if wait == Wait::No {
+        say(&format!("asked {who} to resign"))?;
+        return Ok(YES);
+    }
+    loop {
+        let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await;
+        // A member that fails meanwhile is no reason to give up.
+        if let Ok(outcome) = view.map(|view| outcome(&view, leader))
+            && let Some(outcome) = outcome
+        {
+            say(&format!("{who} has resigned: {outcome}"))?;
+            return Ok(YES);
+        }
+        if give_up.is_some_and(|at| Instant::now() >= at) {
+            return Err(Trouble::Late(format!(
+                "{who} was asked to resign, and has not in time"
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What has followed the term, once it is over.
+fn outcome(view: &View, before: &Seat) -> Option<String> {
+    let seats = view.seats();
+    let first = seats.first();
+    match view.standing(first) {
+        Standing::Leads(_) => first
+            .filter(|first| first.token != before.token)
+            .map(|first| format!("{} leads (token {})", show::name(first), first.token)),
+        Standing::Unrecorded => first
+            .filter(|first| first.token != before.token)
+            .map(|first| format!("{} is next", show::name(first))),
+        Standing::Vacant => Some("nobody stands for election".to_owned()),
+        // The tree may still be alive.
+        Standing::TakeOver(_) | Standing::Unreadable => None,
+    }
+}

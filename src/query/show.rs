@@ -1,0 +1,99 @@
+//! What is shown of a candidate and a term: one form for people, one documented form for programs.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::election::{Layout, Seat, Token};
+use crate::report::escape;
+use crate::timing::show;
+
+/// A candidate in JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct SeatJson {
+    id: String,
+    token: Token,
+    key: String,
+    lease: String,
+    /// Seconds that its lease has left; absent where that was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<i64>,
+    /// When its term began, in Unix seconds, where a record tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+}
+
+impl SeatJson {
+    pub fn new(seat: &Seat, ttl: Option<i64>, since: Option<u64>) -> Self {
+        Self {
+            id: seat.id.clone(),
+            token: seat.token,
+            key: seat.key.clone(),
+            lease: seat.lease.to_string(),
+            ttl,
+            since,
+        }
+    }
+
+    /// Whether it is the same candidacy.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.token, &self.key) == (other.token, &other.key)
+    }
+
+    /// Whether a record says since when it leads.
+    pub const fn is_recorded(&self) -> bool {
+        self.since.is_some()
+    }
+}
+
+impl fmt::Display for SeatJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = identity(&self.id, &self.key);
+        write!(f, "{name} leads with token {}", self.token)
+    }
+}
+
+pub(super) fn name(seat: &Seat) -> String {
+    identity(&seat.id, &seat.key)
+}
+
+/// The identity, or what there is instead: `etcdctl lock` has none.
+fn identity(id: &str, key: &str) -> String {
+    if id.is_empty() {
+        format!("(no identity, key {})", escape(key))
+    } else {
+        escape(id)
+    }
+}
+
+/// `since 2026-11-25 07:00:00 UTC (3m 2s)`.
+pub(super) fn since(unix: u64) -> String {
+    let then = UNIX_EPOCH + Duration::from_secs(unix);
+    let passed = SystemTime::now().duration_since(then).unwrap_or_default();
+    let passed = humantime::format_duration(Duration::from_secs(passed.as_secs()));
+    format!("since {} ({passed})", date(then))
+}
+
+/// A date that a person reads and `date -d` understands.
+pub(super) fn date(at: SystemTime) -> String {
+    let date = humantime::format_rfc3339_seconds(at).to_string();
+    date.replace('T', " ").replace('Z', " UTC")
+}
+
+/// `at most 12s`.
+pub(super) fn at_most(d: Duration) -> String {
+    format!(
+        "at most {}",
+        show(Duration::from_millis(
+            u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+        ))
+    )
+}
+
+pub(super) const fn layout(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Queue => "queue",
+        Layout::Single => "single",
+    }
+}

@@ -1,0 +1,26 @@
+//! Is the term in the environment still the leader's? By a linearizable read.
+
+use super::{Answer, YES, anywhere, no};
+use crate::election::{Standing, Token, View};
+use crate::etcd::{Endpoint, Pool};
+
+pub(super) async fn verify(
+    key: &str,
+    endpoints: Vec<Endpoint>,
+    leader_key: &str,
+    token: Token,
+) -> Answer {
+    let mut pool = Pool::new(endpoints);
+    let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await?;
+    let seats = view.seats();
+    let ours = seats
+        .iter()
+        .find(|seat| seat.key == leader_key && seat.token == token);
+    // Also where it is not the first: a key that was written by hand may stand before it.
+    let leads = ours.is_some_and(|seat| match view.standing(Some(seat)) {
+        Standing::Leads(_) => true,
+        Standing::Unrecorded => seats.first() == Some(seat),
+        Standing::Vacant | Standing::TakeOver(_) | Standing::Unreadable => false,
+    });
+    Ok(if leads { YES } else { no() })
+}

@@ -1,0 +1,430 @@
+//! `status`, `observe`, `resign` and `verify`: what a person on call and a script ask. 0 is yes, 1 is no, and
+//! 125 is that it cannot be told.
+
+mod support;
+
+use support::{
+    Beat, Candidate, Etcd, Finished, KEY, LIMIT, Running, Signal, Value, assert_no_overlap,
+    eventually, now, require_etcd, within,
+};
+
+fn ask(etcd: &Etcd, words: &[&str]) -> Candidate {
+    let place = [
+        "--key".to_owned(),
+        KEY.into(),
+        "--endpoints".into(),
+        etcd.endpoints(),
+    ];
+    let words: Vec<String> = words.iter().map(|&w| w.to_owned()).collect();
+    let (name, options) = words.split_first().expect("a subcommand");
+    Candidate::bare()
+        .arg(name)
+        .args(place)
+        .args(options.iter().cloned())
+}
+
+fn json(asked: &Finished) -> Value {
+    serde_json::from_str(&asked.stdout).expect("one object")
+}
+
+fn candidate(etcd: &Etcd, id: &str) -> Candidate {
+    Candidate::new(etcd).id(id)
+}
+
+#[test]
+fn status_shows_the_leader_the_queue_and_the_endpoints() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let nobody = ask(&etcd, &["status"]).output();
+    assert_eq!(nobody.code(), 1);
+    assert!(
+        nobody.stdout.contains("leader     none"),
+        "{}",
+        nobody.stdout
+    );
+
+    let leader = candidate(&etcd, "web1").spawn();
+    let token = leader.wait_elected();
+    leader.wait_event("started");
+    let runs: Vec<Running> = ["web2", "web3"]
+        .iter()
+        .map(|id| {
+            let one = candidate(&etcd, id).spawn();
+            one.wait_event("waiting");
+            one
+        })
+        .collect();
+    let text = ask(&etcd, &["status"]).output();
+    assert_eq!(text.code(), 0);
+    let has = |part: &str| assert!(text.stdout.contains(part), "{part}: {}", text.stdout);
+    has(&format!("web1, token {token}, since 20"));
+    has("1. web2");
+    has("2. web3");
+    has(&format!("http://{}: answers", etcd.endpoint()));
+
+    let asked = ask(&etcd, &["status", "--json"]).output();
+    let report = json(&asked);
+    assert_eq!(asked.code(), 0);
+    assert_eq!(report["leader"]["id"], "web1");
+    assert_eq!(report["leader"]["token"], token);
+    assert_eq!(report["record"], "agrees");
+    assert_eq!(report["layout"], "queue");
+    assert!(
+        report["leader"]["ttl"]
+            .as_i64()
+            .is_some_and(|ttl| (1..=15).contains(&ttl))
+    );
+    let since = report["leader"]["since"].as_u64().expect("recorded");
+    assert!(since > 1_700_000_000, "{since}");
+    let queue: Vec<&str> = report["queue"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|s| s["id"].as_str())
+        .collect();
+    assert_eq!(queue, ["web2", "web3"]);
+    drop(runs);
+}
+
+#[test]
+fn status_finds_the_single_key() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = candidate(&etcd, "web1")
+        .args(["--layout", "single"])
+        .spawn();
+    let token = leader.wait_elected();
+    leader.wait_event("started");
+    let report = json(&ask(&etcd, &["status", "--json"]).output());
+    assert_eq!(report["layout"], "single");
+    assert_eq!(report["leader"]["key"], KEY);
+    assert_eq!(report["leader"]["token"], token);
+}
+
+#[test]
+fn status_tells_that_a_term_is_being_waited_out() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let leader = candidate(&etcd, "old")
+        .ttl("6s")
+        .life(beat.life().ignores_term())
+        .spawn();
+    let token = leader.wait_elected();
+    leader.wait_event("started");
+    let next = candidate(&etcd, "next").spawn();
+    next.wait_event("waiting");
+    leader.signal(Signal::SIGSTOP);
+    assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
+    let asked = ask(&etcd, &["status", "--json"]).output();
+    let report = json(&asked);
+    assert_eq!(asked.code(), 1, "{report}");
+    assert_eq!(report["leader"], Value::Null);
+    assert_eq!(report["record"], "take-over");
+    assert_eq!(report["take_over"]["token"], token);
+    let left = report["take_over"]["remaining"].as_f64().expect("seconds");
+    assert!(left > 0.0 && left <= 6.0, "{left}");
+    assert_eq!(report["queue"][0]["id"], "next");
+    let text = ask(&etcd, &["status"]).output();
+    assert!(
+        text.stdout
+            .contains(&format!("(token {token}) may still be running")),
+        "{}",
+        text.stdout
+    );
+    next.wait_elected();
+    assert_eq!(ask(&etcd, &["status"]).output().code(), 0);
+}
+
+#[test]
+fn status_of_a_foreign_leader_knows_no_since() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let lock = etcd.spawn_etcdctl(&["lock", KEY, "sleep", "600"]);
+    eventually(LIMIT, || etcd.keys(&format!("{KEY}/")).len() == 1);
+    let report = json(&ask(&etcd, &["status", "--json"]).output());
+    assert_eq!(report["record"], "absent");
+    assert_eq!(report["leader"]["since"], Value::Null);
+    let text = ask(&etcd, &["status"]).output();
+    assert!(
+        text.stdout.contains("(no identity, key "),
+        "{}",
+        text.stdout
+    );
+    // A foreign leader is never deleted.
+    let resign = ask(&etcd, &["resign"]).output();
+    assert_eq!(resign.code(), 125);
+    assert!(
+        resign.stderr.contains("revoke its lease"),
+        "{}",
+        resign.stderr
+    );
+    assert_eq!(etcd.keys(KEY).len(), 1);
+    drop(lock);
+}
+
+#[test]
+fn one_dead_endpoint_is_named_and_none_that_answers_is_125() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::cluster(3);
+    let leader = candidate(&etcd, "web1").spawn();
+    leader.wait_event("started");
+    etcd.member(0).stop();
+    let begun = now();
+    let asked = ask(&etcd, &["status", "--json"]).output();
+    let report = json(&asked);
+    assert_eq!(asked.code(), 0);
+    assert!(now() - begun < 6.0);
+    let failed: Vec<bool> = report["endpoints"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|e| e["error"].is_string())
+        .collect();
+    assert_eq!(failed, [true, false, false]);
+    etcd.member(0).cont();
+
+    etcd.kill();
+    for words in [&["status"][..], &["resign"], &["observe"]] {
+        let asked = ask(&etcd, words).output();
+        assert_eq!(asked.code(), 125, "{words:?}");
+        assert!(asked.stderr.contains("leaderrun: "), "{}", asked.stderr);
+    }
+}
+
+fn lines(observer: &Running) -> Vec<Value> {
+    let text = observer.stdout();
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect()
+}
+
+#[test]
+fn observe_prints_each_change_through_failures() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::cluster(3);
+    let observer = ask(&etcd, &["observe", "--json"]).spawn();
+    let text = ask(&etcd, &["observe"]).spawn();
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    let mut expected = vec![];
+    for (i, id) in ["a", "b", "c"].into_iter().enumerate() {
+        // Whoever it is connected to: one of them fails each time.
+        etcd.member(i).kill();
+        let leader = candidate(&etcd, id).spawn();
+        expected.push(leader.wait_elected());
+        leader.wait_event("started");
+        eventually(LIMIT, || lines(&observer).iter().any(|l| l["id"] == id));
+        leader.signal(Signal::SIGTERM);
+        leader.wait_gone();
+        etcd.member(i).restart();
+        etcd.wait_ready();
+    }
+    eventually(LIMIT, || {
+        lines(&observer)
+            .last()
+            .is_some_and(|l| l["event"] == "no-leader")
+    });
+    let seen: Vec<u64> = lines(&observer)
+        .iter()
+        .filter_map(|l| l["token"].as_u64())
+        .collect();
+    assert_eq!(seen, expected);
+    assert!(
+        lines(&observer)
+            .iter()
+            .filter(|l| l["event"] == "leader")
+            .all(|l| l["since"].is_u64())
+    );
+    eventually(LIMIT, || text.stdout().contains("c leads with token"));
+}
+
+#[test]
+fn observe_tells_of_the_gap_that_a_compaction_makes() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let observer = ask(&etcd, &["observe", "--json"]).spawn();
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    observer.signal(Signal::SIGSTOP);
+    let leader = candidate(&etcd, "missed").command(&["true"]).spawn();
+    leader.wait_gone();
+    for n in 0..5 {
+        etcd.put("other", &n.to_string());
+    }
+    // The observer's connection breaks, so that it has to ask again for what it has not seen.
+    let revision = etcd.revision().to_string();
+    etcd.etcdctl(&["compact", &revision]);
+    etcd.kill();
+    etcd.restart();
+    observer.signal(Signal::SIGCONT);
+    let seen = eventually(LIMIT, || {
+        let lines = lines(&observer);
+        (lines.len() > 1).then_some(lines)
+    });
+    // What had reached it before the break is no gap; one of the two it is.
+    println!("{seen:?}");
+    assert!(
+        seen[1]["event"] == "gap" || seen[1]["id"] == "missed",
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn resign_is_a_planned_stop_and_then_a_loss() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let leader = candidate(&etcd, "web1")
+        .life(beat.life().with_daemon())
+        .spawn();
+    let token = leader.wait_elected();
+    beat.wait_stamp(token, "daemon");
+    let next = candidate(&etcd, "web2").life(beat.life()).spawn();
+    next.wait_event("waiting");
+    let asked = ask(&etcd, &["resign", "--wait"]).output();
+    assert_eq!(asked.code(), 0, "{}", asked.stderr);
+    let second = next.wait_elected();
+    let says = format!("web1 (token {token}) has resigned: web2 leads (token {second})\n");
+    let may_say = format!("web1 (token {token}) has resigned: web2 is next\n");
+    assert!([says, may_say].contains(&asked.stdout), "{}", asked.stdout);
+    assert_eq!(leader.wait_event("stopping")["reason"], "resigned");
+    assert_eq!(leader.wait_event("lost")["reason"], "resigned");
+    assert_eq!(leader.wait().code(), Some(75));
+    assert_eq!(assert_no_overlap(&beat), [token, second]);
+    // The request was to that term, and is none to the next.
+    next.no_event_until("stopping", now() + 0.5);
+}
+
+#[test]
+fn resign_waits_for_a_slow_end_and_the_leader_renews_meanwhile() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let leader = candidate(&etcd, "web1")
+        .ttl("3s")
+        .args(["--stop-timeout", "5s", "-v"])
+        .life(beat.life().ignores_term())
+        .spawn();
+    leader.wait_elected();
+    leader.wait_event("renewed");
+    let late = ask(&etcd, &["resign", "--wait", "1s"]).output();
+    assert_eq!(late.code(), 124, "{}", late.stdout);
+    leader.wait_another_event("renewed");
+    let killed = leader.wait_event("killed");
+    assert_eq!(killed["reason"], "stop-timeout");
+    assert_eq!(leader.wait().code(), Some(75));
+    let nobody = ask(&etcd, &["resign"]).output();
+    assert_eq!(
+        (nobody.code(), nobody.stdout.as_str()),
+        (1, "nobody leads\n")
+    );
+}
+
+#[test]
+fn resign_makes_a_campaigner_stand_again_at_the_tail() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let first = candidate(&etcd, "first")
+        .args(["--on-loss", "campaign"])
+        .spawn();
+    let token = first.wait_elected();
+    first.wait_event("started");
+    let second = candidate(&etcd, "second").spawn();
+    second.wait_event("waiting");
+    assert_eq!(ask(&etcd, &["resign", "--wait"]).output().code(), 0);
+    let next = second.wait_elected();
+    assert!(next > token);
+    first.wait_nth_event("campaigning", 2);
+    first.wait_event("waiting");
+    // A request that stands is none to whoever comes later, and one more ends the second.
+    assert_eq!(ask(&etcd, &["resign", "--wait"]).output().code(), 0);
+    assert_eq!(second.wait().code(), Some(75));
+    let again = first.wait_nth_event("elected", 2);
+    assert!(again["token"].as_u64() > Some(next));
+}
+
+/// The watch makes it prompt, but a request that it has missed is found by the next renewal.
+#[test]
+fn a_request_that_came_while_etcd_was_away_is_heard() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let proxy = support::Proxy::new(&etcd);
+    let leader = candidate(&etcd, "web1").endpoints(proxy.endpoint()).spawn();
+    leader.wait_event("started");
+    proxy.pause();
+    assert_eq!(ask(&etcd, &["resign"]).output().code(), 0);
+    leader.wait_event("renewal-failed");
+    proxy.cut();
+    proxy.resume();
+    assert_eq!(leader.wait_event("stopping")["reason"], "resigned");
+    assert_eq!(leader.wait().code(), Some(75));
+}
+
+#[test]
+fn verify_knows_from_the_environment_whether_the_term_still_runs() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let program = env!("CARGO_BIN_EXE_leaderrun");
+    // It outlives the loss for a while, as a command in its grace period does.
+    let script = format!(
+        "trap '{program} verify; echo lost $?' TERM; {program} verify; echo $?; while :; do sleep 0.1; done"
+    );
+    let leader = candidate(&etcd, "web1").sh(&script).spawn();
+    leader.wait_event("started");
+    eventually(LIMIT, || leader.stdout() == "0\n");
+    assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
+    eventually(LIMIT, || leader.stdout() == "0\nlost 1\n");
+
+    let away = candidate(&etcd, "web1")
+        .sh(&format!("sleep 0.2; {program} verify --help >/dev/null || exit 9; LEADERRUN_ENDPOINTS=127.0.0.1:1 {program} verify; echo $?"))
+        .spawn();
+    eventually(LIMIT, || away.stdout() == "125\n");
+    let outside = Candidate::bare().arg("verify").output();
+    assert_eq!(outside.code(), 2);
+    assert!(
+        outside.stderr.contains("inside of a command"),
+        "{}",
+        outside.stderr
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let line = format!(
+        "{} observe --key {KEY} --endpoints {} | head -1; echo $?",
+        env!("CARGO_BIN_EXE_leaderrun"),
+        etcd.endpoints()
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &line]);
+    let run = Running::spawn("pipe", shell);
+    eventually(LIMIT, || run.stdout().contains("nobody leads"));
+    let leader = candidate(&etcd, "web1").spawn();
+    leader.wait_event("started");
+    assert!(within(LIMIT, || run.try_wait().is_some()).is_some());
+    assert!(run.stderr().is_empty(), "{}", run.stderr());
+}
