@@ -50,8 +50,8 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         sys::say_last_words(&format!("leaderrun: {panic}\n"));
     }));
-    let check = |list: &str| {
-        let parsed = etcd::Endpoint::parse_list(list);
+    let check = |list: &str, tls: bool| {
+        let parsed = etcd::Endpoint::parse_list(list, tls);
         parsed.map(drop).map_err(|e| e.to_string())
     };
     match cli::parse(std::env::args_os(), |name| std::env::var_os(name), check) {

@@ -30,8 +30,8 @@ fn read(name: &str) -> String {
 fn options(environment: &HashMap<String, String>) -> RunOptions {
     let words = ["leaderrun", "--", "true"].map(OsString::from);
     let lookup = |name: &str| environment.get(name).map(OsString::from);
-    match parse(words, lookup, |list| {
-        let parsed = leaderrun::etcd::Endpoint::parse_list(list);
+    match parse(words, lookup, |list, tls| {
+        let parsed = leaderrun::etcd::Endpoint::parse_list(list, tls);
         parsed.map(drop).map_err(|e| e.to_string())
     }) {
         Ok(Parsed::Run(options)) => *options,

@@ -11,7 +11,7 @@ use leaderrun::election::{
     Ancestor, Command, Config, ElectionError, Event, Handle, Layout, LeaseId, Loss, Record, Term,
     Wait, release_orphan, spawn,
 };
-use leaderrun::etcd::Endpoint;
+use leaderrun::etcd::{Access, Endpoint};
 use leaderrun::timing::{Deadline, Settings};
 use support::{Etcd, Port, require_etcd};
 
@@ -39,6 +39,7 @@ fn config(endpoints: Vec<Endpoint>, id: &str, ttl: u64) -> Config {
             ..Settings::default()
         },
         endpoints,
+        access: Access::default(),
         ancestor: None,
     }
 }
@@ -158,12 +159,12 @@ impl Runner {
 }
 
 fn endpoints(etcd: &Etcd) -> Vec<Endpoint> {
-    Endpoint::parse_list(&etcd.endpoints()).expect("addresses")
+    Endpoint::parse_list(&etcd.endpoints(), false).expect("addresses")
 }
 
 /// An endpoint at which nobody listens, for as long as the port is reserved.
 fn endpoint_of(nobody: &Port) -> Vec<Endpoint> {
-    Endpoint::parse_list(&nobody.address()).expect("an address")
+    Endpoint::parse_list(&nobody.address(), false).expect("an address")
 }
 
 // The harness asks etcd by etcdctl, which would block this runtime, and with it the candidates.
@@ -520,7 +521,7 @@ async fn an_orphan_is_released_by_its_lease_alone() {
     // A dead endpoint before the living one.
     let nobody = Port::reserve();
     let both = format!("{},{}", nobody.address(), etcd.endpoint());
-    let both = Endpoint::parse_list(&both).unwrap();
+    let both = Endpoint::parse_list(&both, false).unwrap();
     for orphan in [middle, leader] {
         let lease = orphan.lease();
         drop(orphan);
@@ -655,7 +656,11 @@ async fn an_endpoint_that_is_dead_is_passed_over() {
         etcd.endpoint(),
         after.address()
     );
-    let mut leader = Runner::start(config(Endpoint::parse_list(&list).unwrap(), "leader", 5));
+    let mut leader = Runner::start(config(
+        Endpoint::parse_list(&list, false).unwrap(),
+        "leader",
+        5,
+    ));
     leader.elected().await;
     leader.extended().await;
     leader.end().await;
@@ -756,7 +761,7 @@ async fn an_election_that_an_ancestor_holds_is_refused() {
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_a_failure_at_once_unless_another_endpoint_may_be_there() {
     // No resolver has to be asked to know that there is no such name.
-    let none = Endpoint::parse_list("no..name:1,none..either:1").unwrap();
+    let none = Endpoint::parse_list("no..name:1,none..either:1", false).unwrap();
     let mut runner = Runner::start(config(none, "a", 5));
     let error = failed(&mut runner).await;
     assert!(
@@ -766,7 +771,7 @@ async fn a_name_that_does_not_exist_is_a_failure_at_once_unless_another_endpoint
         "{error}"
     );
     let nobody = Port::reserve();
-    let one = Endpoint::parse_list(&format!("no..name:1,{}", nobody.address())).unwrap();
+    let one = Endpoint::parse_list(&format!("no..name:1,{}", nobody.address()), false).unwrap();
     let mut runner = Runner::start(config(one, "a", 5));
     for _ in 0..3 {
         runner

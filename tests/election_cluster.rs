@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leaderrun::clock::BootInstant;
 use leaderrun::election::{Command, Config, Event, Layout, spawn};
-use leaderrun::etcd::Endpoint;
+use leaderrun::etcd::{Access, Endpoint};
 use leaderrun::timing::{Deadline, Settings};
 use support::{Etcd, require_etcd};
 
@@ -82,7 +82,8 @@ async fn a_raft_leader_that_freezes_and_thaws_makes_no_two_leaders() {
                 ttl: Duration::from_secs(5),
                 ..Settings::default()
             },
-            endpoints: Endpoint::parse_list(&etcd.endpoints()).unwrap(),
+            endpoints: Endpoint::parse_list(&etcd.endpoints(), false).unwrap(),
+            access: Access::default(),
             ancestor: None,
         };
         tasks.push(tokio::spawn(candidate(

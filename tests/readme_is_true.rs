@@ -21,7 +21,8 @@ use support::*;
 const README: &str = include_str!("../README.md");
 
 /// Options in the README that belong to other programs.
-const FOREIGN_OPTIONS: [&str; 12] = [
+const FOREIGN_OPTIONS: [&str; 13] = [
+    "client-cert-auth",
     "locked",
     "path",
     "profile",
@@ -124,7 +125,7 @@ fn the_exit_statuses_are_those_of_the_program() {
 fn timeline_of(options: &str) -> Timeline {
     let words = format!("leaderrun --key k {options} -- true");
     let args = words.split(' ').map(OsString::from);
-    match cli::parse(args, |_| None, |_| Ok(())) {
+    match cli::parse(args, |_| None, |_, _| Ok(())) {
         Ok(Parsed::Run(run)) => run.timeline,
         other => panic!("{words}: {other:?}"),
     }
@@ -154,7 +155,7 @@ fn the_table_of_ttls_is_that_of_the_timeline() {
 fn help(words: &[&str]) -> String {
     let words = ["leaderrun"].iter().chain(words).chain(&["--help"]);
     let args: Vec<OsString> = words.map(OsString::from).collect();
-    match cli::parse(args, |_| None, |_| Ok(())) {
+    match cli::parse(args, |_| None, |_, _| Ok(())) {
         Ok(Parsed::Print(text)) => text,
         other => panic!("{other:?}"),
     }
@@ -226,15 +227,27 @@ fn the_command_gets_the_variables_that_are_listed() {
     for name in named {
         let option = name.to_lowercase().replace('_', "-");
         let variable = format!("LEADERRUN_{name}");
-        let known = option == "foo-bar" || options().contains(&option);
+        // The first stands for all options, the second is deliberately none.
+        let known = ["foo-bar", "password"].contains(&&*option) || options().contains(&option);
         assert!(known || listed.contains(&variable), "{variable}");
     }
     if !require_etcd() {
         return;
     }
-    let etcd = Etcd::start();
+    // All that can be given is given.
+    let pki = Pki::new();
+    let etcd = Etcd::start_also_at("https://127.0.0.1", &pki.etcd_arguments(false));
     let run = Candidate::new(&etcd)
+        .endpoints(format!("127.0.0.1:{}", etcd.port()))
+        .arg("--cacert")
+        .arg(pki.cert("ca"))
+        .arg("--cert")
+        .arg(pki.cert("server"))
+        .arg("--cert-key")
+        .arg(pki.key("server"))
+        .args(["--user=anybody", "--password-file=/etc/hostname"])
         .env("LEADERRUN_STALE", "x")
+        .env("LEADERRUN_PASSWORD", "x")
         .command(&["env"])
         .output();
     let given: BTreeSet<String> = run

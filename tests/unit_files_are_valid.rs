@@ -151,7 +151,11 @@ impl Unit {
             .keys()
             .filter(|name| name.starts_with("LEADERRUN_"))
             .collect();
-        let help = parse(["leaderrun".into(), "--help".into()], |_| None, |_| Ok(()));
+        let help = parse(
+            ["leaderrun".into(), "--help".into()],
+            |_| None,
+            |_, _| Ok(()),
+        );
         let Ok(Parsed::Print(help)) = help else {
             panic!("no help: {help:?}");
         };
@@ -161,7 +165,7 @@ impl Unit {
             let option = format!("--{}", option.replace('_', "-"));
             assert!(help.contains(&option), "{name}: no option {option}");
         }
-        match parse(words.map(OsString::from), lookup, |_| Ok(())) {
+        match parse(words.map(OsString::from), lookup, |_, _| Ok(())) {
             Ok(Parsed::Run(options)) => *options,
             other => panic!("{other:?}"),
         }

@@ -68,6 +68,24 @@ pub(super) fn id(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A user of etcd. The text is not repeated in the complaint: it may hold a password.
+pub(super) fn user(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("the user is empty: give one, or leave it out".to_owned());
+    }
+    if text.contains(':') {
+        return Err(
+            "the user contains a colon: a password does not belong here, where others may see it; use --password-file or \
+             LEADERRUN_PASSWORD"
+                .to_owned(),
+        );
+    }
+    if text.chars().any(char::is_control) {
+        return Err("the user contains a control character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if text.starts_with('-') {

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use super::UsageError;
 
 /// A setting as it was given, and where: what a message has to name.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Given {
     /// `--ttl` or `LEADERRUN_TTL`.
     pub source: String,
@@ -65,12 +65,15 @@ impl<'a> Environment<'a> {
 
     /// The value of one of etcdctl's own variables, where etcdctl takes empty for absent.
     pub fn of_etcdctl(&self, variable: &str) -> Option<Given> {
-        (self.lookup)(variable)
-            .filter(|text| !text.is_empty())
-            .map(|text| Given {
-                source: variable.to_owned(),
-                text,
-            })
+        self.secret(variable).filter(|given| !given.text.is_empty())
+    }
+
+    /// A variable of ours that is no option's.
+    pub fn secret(&self, variable: &str) -> Option<Given> {
+        (self.lookup)(variable).map(|text| Given {
+            source: variable.to_owned(),
+            text,
+        })
     }
 
     /// Whether an option without a value is switched on by its variable.

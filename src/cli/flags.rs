@@ -5,17 +5,13 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Args, Parser};
 
 /// Run COMMAND only while leading the election KEY.
 ///
 /// leaderrun campaigns for leadership in etcd, runs COMMAND once elected, and makes sure that its
 /// whole process tree is dead before another leaderrun starts its own.
-#[expect(
-    clippy::struct_excessive_bools,
-    clippy::doc_markdown,
-    reason = "these are flags, and the comments on them are the text of --help"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "leaderrun",
@@ -139,12 +135,8 @@ pub(super) struct Flags {
     #[arg(long)]
     pub sd_pass: bool,
 
-    /// Where etcd is, comma-separated [default: 127.0.0.1:2379]
-    ///
-    /// HOST:PORT or http://HOST:PORT, tried one at a time. ETCDCTL_ENDPOINTS serves where
-    /// neither the option nor LEADERRUN_ENDPOINTS is given.
-    #[arg(long, value_name = "LIST")]
-    pub endpoints: Option<OsString>,
+    #[command(flatten)]
+    pub etcd: EtcdFlags,
 
     /// How leaderrun's own log is written [default: text]
     ///
@@ -179,4 +171,48 @@ pub(super) struct Flags {
     /// words (run, status, observe, resign, verify, completions, help).
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     pub command: Vec<OsString>,
+}
+
+/// Where etcd is, and what it wants to see of us.
+#[expect(clippy::doc_markdown, reason = "the comments are the text of --help")]
+#[derive(Debug, Default, Args)]
+pub(super) struct EtcdFlags {
+    /// Where etcd is, comma-separated [default: 127.0.0.1:2379]
+    ///
+    /// HOST:PORT, http://HOST:PORT or https://HOST:PORT, tried one at a time; without http or https,
+    /// it is https if --cacert or --cert is given. ETCDCTL_ENDPOINTS serves where neither the option nor
+    /// LEADERRUN_ENDPOINTS is given.
+    #[arg(long, value_name = "LIST")]
+    pub endpoints: Option<OsString>,
+
+    /// The CA that has to have signed etcd's certificate [default: those that the system trusts]
+    ///
+    /// A PEM file, as all files of TLS; they are read anew for each connection. ETCDCTL_CACERT serves too.
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<OsString>,
+
+    /// Our certificate, for an etcd that asks clients for one
+    ///
+    /// ETCDCTL_CERT serves too.
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<OsString>,
+
+    /// The private key of --cert
+    ///
+    /// ETCDCTL_KEY serves too.
+    #[arg(long, value_name = "FILE")]
+    pub cert_key: Option<OsString>,
+
+    /// The user, for an etcd that asks for one
+    ///
+    /// ETCDCTL_USER serves too.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<OsString>,
+
+    /// The user's password: the only line of FILE
+    ///
+    /// It is read anew at each login. LEADERRUN_PASSWORD or ETCDCTL_PASSWORD serve too; there is no option
+    /// for the password itself, which others could see.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<OsString>,
 }

@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 use nix::sys::signal::Signal;
 
 use crate::election::Layout;
+use crate::etcd::Access;
 use crate::exit_status::ExitStatus;
 use crate::query::Query;
 use crate::report::LogOptions;
@@ -20,6 +21,7 @@ use crate::timing::{Settings, Timeline};
 use environment::Environment;
 use flags::Flags;
 
+mod access;
 mod checks;
 mod environment;
 mod flags;
@@ -76,6 +78,8 @@ pub struct RunOptions {
     pub sd_pass: bool,
     /// Where etcd is, as given: a list that the checker passed to [`parse`] has accepted.
     pub endpoints: String,
+    /// What lets us in there.
+    pub access: Access,
     /// leaderrun's own log.
     pub log: LogOptions,
     /// The command and its arguments; never empty.
@@ -143,11 +147,12 @@ impl UsageError {
 }
 
 /// Reads `args` (the program's name first) and the `environment`. The list of endpoints is judged
-/// by `check_endpoints`, whose complaint becomes the message.
+/// by `check_endpoints`, which is told whether there is a setting for TLS; its complaint becomes the
+/// message.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<OsString>,
-    check_endpoints: impl Fn(&str) -> Result<(), String>,
+    check_endpoints: impl Fn(&str, bool) -> Result<(), String>,
 ) -> Result<Parsed, UsageError> {
     let args: Vec<OsString> = args.into_iter().collect();
     let env = Environment::new(&environment);
@@ -165,7 +170,7 @@ pub fn parse(
     let layout = env.parsed("layout", flags.layout.take(), checks::layout)?;
     let (settings, timeline) = settings::timeline(&env, &mut flags)?;
     let id = settings::id(&env, flags.id.take())?;
-    let endpoints = settings::endpoints(&env, flags.endpoints.take(), check_endpoints)?;
+    let (endpoints, access) = settings::etcd(&env, &mut flags.etcd, check_endpoints)?;
     let wait = settings::patience(&env, &mut flags)?;
     let conflict_exit_code = env.parsed(
         "conflict-exit-code",
@@ -208,6 +213,7 @@ pub fn parse(
         sd_ready: sd_ready.unwrap_or(SdReady::Standby),
         sd_pass,
         endpoints,
+        access,
         log,
         command: words::command(flags.command)?,
     })))

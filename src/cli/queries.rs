@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::{ArgAction, Args, Parser};
 
 use super::environment::{Environment, Given};
+use super::flags::EtcdFlags;
 use super::{Parsed, UsageError, checks, from_clap, settings};
 use crate::election::Token;
 use crate::query::{Ask, Query, Wait};
@@ -16,9 +17,8 @@ struct Where {
     #[arg(short, long, value_name = "KEY", action = ArgAction::Append)]
     key: Vec<OsString>,
 
-    /// Where etcd is, comma-separated [default: 127.0.0.1:2379]
-    #[arg(long, value_name = "LIST")]
-    endpoints: Option<OsString>,
+    #[command(flatten)]
+    etcd: EtcdFlags,
 }
 
 /// Show who leads an election, and who waits.
@@ -78,7 +78,7 @@ pub(super) fn parse(
     name: &str,
     args: &[OsString],
     env: &Environment,
-    check_endpoints: impl Fn(&str) -> Result<(), String>,
+    check_endpoints: impl Fn(&str, bool) -> Result<(), String>,
 ) -> Result<Parsed, UsageError> {
     macro_rules! flags {
         ($kind:ty) => {
@@ -89,7 +89,7 @@ pub(super) fn parse(
             }
         };
     }
-    let (place, ask) = match name {
+    let (mut place, ask) = match name {
         "status" => {
             let StatusFlags { place, json } = flags!(StatusFlags);
             (place, Ask::Status { json })
@@ -107,7 +107,7 @@ pub(super) fn parse(
             let VerifyFlags {} = flags!(VerifyFlags);
             let place = Where {
                 key: Vec::new(),
-                endpoints: None,
+                etcd: EtcdFlags::default(),
             };
             (place, verify(env)?)
         }
@@ -117,10 +117,11 @@ pub(super) fn parse(
             "an election is needed: leaderrun {name} --key KEY"
         ))
     })?;
-    let endpoints = settings::endpoints(env, place.endpoints, check_endpoints)?;
+    let (endpoints, access) = settings::etcd(env, &mut place.etcd, check_endpoints)?;
     Ok(Parsed::Query(Box::new(Query {
         key,
         endpoints,
+        access,
         ask,
     })))
 }

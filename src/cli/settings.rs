@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::environment::{Environment, Given};
-use super::flags::Flags;
-use super::{Patience, UsageError, checks};
+use super::flags::{EtcdFlags, Flags};
+use super::{Patience, UsageError, access, checks};
+use crate::etcd::Access;
 use crate::report::{Format, Level, LogOptions};
 use crate::timing::{DEFAULT_TTL, Settings, Timeline, TimelineError};
 
@@ -44,7 +45,19 @@ fn default_id() -> String {
 /// The longest list of endpoints, in bytes: it becomes a variable of the command.
 const MAX_ENDPOINTS: usize = 16 * 1024;
 
-pub(super) fn endpoints(
+/// Where etcd is, and what it wants to see of us.
+pub(super) fn etcd(
+    env: &Environment,
+    flags: &mut EtcdFlags,
+    check: impl Fn(&str, bool) -> Result<(), String>,
+) -> Result<(String, Access), UsageError> {
+    let access = access::access(env, flags)?;
+    let check = |list: &str| check(list, access.tls.is_set());
+    let endpoints = endpoints(env, flags.endpoints.take(), check)?;
+    Ok((endpoints, access))
+}
+
+fn endpoints(
     env: &Environment,
     flag: Option<OsString>,
     check: impl Fn(&str) -> Result<(), String>,

@@ -100,7 +100,8 @@ pub(super) struct Campaign {
     /// Whether the supervisor believes that etcd is away.
     pub unreachable: bool,
     failures: usize,
-    unknown_names: usize,
+    /// How many of them another attempt will hardly heal.
+    hopeless: usize,
     refusal: Reminder,
 }
 
@@ -114,7 +115,7 @@ impl Campaign {
             names: Names::new(&config.key, config.layout),
             observer: Observer::new(this_clock()),
             clock: this_clock(),
-            pool: Pool::new(config.endpoints.clone()),
+            pool: Pool::new(config.endpoints.clone(), config.access.clone()),
             config,
             held: Held::default(),
             granted: None,
@@ -130,7 +131,7 @@ impl Campaign {
             backoff: Backoff::new(),
             unreachable: false,
             failures: 0,
-            unknown_names: 0,
+            hopeless: 0,
             refusal: Reminder::default(),
         }
     }
@@ -166,7 +167,7 @@ impl Campaign {
         }
         self.backoff.reset();
         self.failures = 0;
-        self.unknown_names = 0;
+        self.hopeless = 0;
     }
 
     /// After a failure while no term runs: moves on to the next endpoint, and when all were tried
@@ -177,10 +178,12 @@ impl Campaign {
     pub async fn trouble(&mut self, error: Error, longest: Duration) -> Result<(), ElectionError> {
         self.pool.failed();
         self.failures += 1;
-        self.unknown_names += usize::from(error.kind == Kind::UnknownName);
+        let hopeless = matches!(error.kind, Kind::UnknownName | Kind::Untrusted);
+        self.hopeless += usize::from(hopeless);
+        let refused = matches!(error.kind, Kind::Refused | Kind::NoLogin | Kind::Settings);
         let round = self.pool.len();
-        if error.kind == Kind::Refused {
-            let text = refusal(&error, &self.config.key);
+        if refused {
+            let text = refusal(&error, &self.config.key, self.pool.user());
             if !self.joined {
                 return Err(ElectionError::Refused(text));
             }
@@ -191,14 +194,15 @@ impl Campaign {
         if self.failures < round {
             return Ok(());
         }
-        if self.unknown_names >= round && !self.joined && !self.pool.answered() {
-            return Err(ElectionError::Refused(format!(
-                "{error}: check --endpoints"
-            )));
+        if self.hopeless >= round && !self.joined && !self.pool.answered() {
+            return Err(ElectionError::Refused(match error.kind {
+                Kind::UnknownName => format!("{error}: check --endpoints"),
+                _ => error.to_string(),
+            }));
         }
         self.failures = 0;
-        self.unknown_names = 0;
-        if error.kind != Kind::Refused {
+        self.hopeless = 0;
+        if !refused {
             self.unreachable = true;
             self.tell(Event::Unreachable {
                 outage: match error.kind {
@@ -215,15 +219,24 @@ impl Campaign {
 }
 
 /// A refusal, with the setting that it is about.
-fn refusal(error: &Error, key: &str) -> String {
+fn refusal(error: &Error, key: &str, user: Option<&str>) -> String {
     let text = error.to_string();
-    if text.contains("permission denied") {
-        format!("{text}: etcd does not let us read and write under --key {key}")
-    } else if text.contains("user name is empty") || text.contains("auth") {
-        format!("{text}: the etcd named by --endpoints asks for a user, which is not supported yet")
-    } else if text.contains("TTL") {
-        format!("{text}: use a shorter --ttl")
-    } else {
-        format!("{text}: check --endpoints and --key")
+    match error.kind {
+        Kind::Settings => text,
+        Kind::NoLogin => format!(
+            "{text}: etcd asks for a user: give --user and --password-file, or --cert and --cert-key with the user as the \
+             certificate's common name"
+        ),
+        _ if text.contains("permission denied") => {
+            let user = user.map_or_else(
+                || "the user that the certificate in --cert names".to_owned(),
+                |user| format!("the user {user:?}"),
+            );
+            format!(
+                "{text}: {user} needs a role that may read and write {key}.term and all keys with the prefix {key}/"
+            )
+        }
+        _ if text.contains("TTL") => format!("{text}: use a shorter --ttl"),
+        _ => format!("{text}: check --endpoints and --key"),
     }
 }

@@ -163,6 +163,8 @@ pub struct Config {
     pub settings: crate::timing::Settings,
     /// Where etcd is; tried in turn, one at a time.
     pub endpoints: Vec<crate::etcd::Endpoint>,
+    /// What lets us in there.
+    pub access: crate::etcd::Access,
     /// The term that an ancestor of this process claimed to hold when it started us.
     pub ancestor: Option<Ancestor>,
 }

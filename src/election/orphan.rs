@@ -63,7 +63,7 @@ pub async fn release_orphan(
     lease: LeaseId,
     until: BootInstant,
 ) -> Result<GivenUp, String> {
-    let mut pool = Pool::new(config.endpoints.clone());
+    let mut pool = Pool::new(config.endpoints.clone(), config.access.clone());
     let held = Held {
         lease: Some(lease),
         begun: true,

@@ -68,7 +68,9 @@ async fn attempt(
     if let Some(lease) = held.lease {
         match remove_keys(connection, names, held, lease, until).await {
             // etcd may let us revoke the lease all the same, and the key goes with it.
-            Err(error) if error.kind == Kind::Refused => refused = Some(error),
+            Err(error) if matches!(error.kind, Kind::Refused | Kind::NoLogin) => {
+                refused = Some(error);
+            }
             Ok(GivenUp::Nothing) => {}
             Ok(removed) => *given_up = removed,
             Err(error) => return Err(error),

@@ -193,7 +193,7 @@ impl Campaign {
                 change = self.pool.change() => match change {
                     // Its holder has written another value.
                     Change::Put { lease } if lease == held.lease() => {}
-                    Change::Put { .. } | Change::Deleted | Change::Beside => return Ok(()),
+                    Change::Put { .. } | Change::Deleted | Change::Beside | Change::Reloaded => return Ok(()),
                     Change::Ended(error) if error.kind == Kind::Elsewhere => return Err(error),
                     // Compacted, say: the next look begins a new watch.
                     Change::Ended(_) => {

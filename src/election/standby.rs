@@ -302,7 +302,7 @@ impl Campaign {
                 change = self.pool.change() => match change {
                     // Go's elections proclaim by writing the value anew; the place stays.
                     Change::Put { lease } if predecessor.is_some_and(|p| p.0 == lease) => {}
-                    Change::Put { .. } | Change::Deleted | Change::Beside => return Ok(()),
+                    Change::Put { .. } | Change::Deleted | Change::Beside | Change::Reloaded => return Ok(()),
                     Change::Ended(error) if error.kind == crate::etcd::Kind::Elsewhere => return Err(error),
                     Change::Ended(_) => {
                         tokio::time::sleep(AFTER_A_WATCH).await;

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use super::campaign::Campaign;
 use super::release::release;
@@ -31,6 +32,14 @@ pub struct Handle {
     pub events: UnboundedReceiver<Event>,
     /// What the election is told; closing it ends the task without a word to etcd.
     pub commands: UnboundedSender<Command>,
+    reload: watch::Sender<()>,
+}
+
+impl Handle {
+    /// Has the connection made anew, with what the files of certificates and password hold now.
+    pub fn reload(&self) {
+        self.reload.send_replace(());
+    }
 }
 
 /// Starts campaigning, in a task on the present tokio runtime.
@@ -43,9 +52,15 @@ pub struct Handle {
 pub fn spawn(config: Config, on_lease: Box<dyn FnMut(LeaseId) + Send>) -> Handle {
     let (event_sender, events) = unbounded_channel();
     let (commands, command_receiver) = unbounded_channel();
-    let campaign = Campaign::new(config, event_sender, on_lease);
+    let (reload, reloads) = watch::channel(());
+    let mut campaign = Campaign::new(config, event_sender, on_lease);
+    campaign.pool.reload_on(reloads);
     tokio::spawn(obey(campaign, command_receiver));
-    Handle { events, commands }
+    Handle {
+        events,
+        commands,
+        reload,
+    }
 }
 
 async fn obey(mut campaign: Campaign, mut commands: UnboundedReceiver<Command>) {
@@ -55,8 +70,11 @@ async fn obey(mut campaign: Campaign, mut commands: UnboundedReceiver<Command>) 
             command = commands.recv() => command,
             failure = campaign.run() => {
                 let Err(error) = failure;
-                // The failure counts, whatever becomes of the tidying.
-                let _ = campaign.release(TIDY).await;
+                // The failure counts, whatever becomes of the tidying. Where nobody has ever answered, there is
+                // nobody to tidy up with.
+                if campaign.pool.answered() {
+                    let _ = campaign.release(TIDY).await;
+                }
                 campaign.tell(Event::Failed(error));
                 return;
             }

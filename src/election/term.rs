@@ -144,7 +144,9 @@ impl Campaign {
         };
         // The renewal finds out what has happened, by a transaction.
         let soon = match change {
-            Change::Deleted | Change::Put { .. } | Change::Beside => started + BETWEEN_ATTEMPTS,
+            Change::Deleted | Change::Put { .. } | Change::Beside | Change::Reloaded => {
+                started + BETWEEN_ATTEMPTS
+            }
             Change::Ended(_) => {
                 self.pool.failed();
                 started + tenure.candidate.timeline().attempt()

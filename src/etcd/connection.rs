@@ -6,17 +6,21 @@
 //! answer has come.
 
 use std::future::Future;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use etcd_client::{
-    Channel, Client, ConnectOptions, EventType, LeaseGrantOptions, LeaseKeepAliveStream,
-    LeaseKeeper, ResponseHeader, Txn, TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
+    Channel, Client, ConnectOptions, LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper,
+    ResponseHeader, Txn, TxnOpResponse, WatchOptions, WatchStream,
 };
 
-use super::Endpoint;
-use super::error::{CONNECT, Error, Kind, root_cause};
+use super::dial::{dial, no_answer};
+use super::error::{CONNECT, Error, Kind};
+use super::login::{LoggingIn, limited};
+use super::stream::Alert;
+use super::watch::{Change, Follow, WATCH, Watch};
+use super::{Access, Endpoint, tls};
 use crate::clock::BootInstant;
-use crate::timing::show;
 
 /// The cluster and raft term that an answer was given in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,30 +55,18 @@ pub struct Answer {
     pub arrived: BootInstant,
 }
 
-/// What a watch saw.
-#[derive(Debug)]
-pub enum Change {
-    /// The first of the watched keys was deleted.
-    Deleted,
-    /// It was written and is attached to this lease, 0 for none.
-    Put {
-        /// The lease's id.
-        lease: i64,
-    },
-    /// Another of the watched keys was written or deleted.
-    Beside,
-    /// The watch is over.
-    Ended(Error),
-}
-
-struct Watch {
-    keys: Vec<String>,
-    stream: WatchStream,
-}
+/// How often a request is made at most, for logins that are out of date. More than twice, since users and
+/// roles may go on changing.
+const TRIES: u32 = 4;
 
 /// See the module's head.
 pub struct Connection {
     endpoint: Endpoint,
+    access: Arc<Access>,
+    alert: Alert,
+    /// Whether etcd has not answered on it yet.
+    fresh: bool,
+    logging_in: Option<LoggingIn>,
     client: Client,
     cluster: Option<u64>,
     keeper: Option<(i64, LeaseKeeper, LeaseKeepAliveStream)>,
@@ -82,39 +74,105 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects; answers of another cluster than `cluster` will be refused.
+    /// Connects, and begins to log in; answers of another cluster than `cluster` will be refused. Of
+    /// several addresses, the `turn`-th is tried first.
     pub(super) async fn open(
         endpoint: Endpoint,
+        access: &Arc<Access>,
+        turn: usize,
         cluster: Option<u64>,
         until: BootInstant,
     ) -> Result<Self, Error> {
-        let failed = |kind, reason| Error::new(kind, &endpoint, CONNECT, reason);
-        let limit = until.saturating_since(BootInstant::now());
-        let builder = tonic::transport::Endpoint::from_shared(endpoint.to_string())
-            .map_err(|e| failed(Kind::Refused, root_cause(&e)))?
-            .connect_timeout(limit)
-            .tcp_nodelay(true);
-        let channel = match tokio::time::timeout(limit, Box::pin(builder.connect())).await {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(_)) if endpoint.is_name() && !resolves(&endpoint, until).await => {
-                return Err(failed(
-                    Kind::UnknownName,
-                    format!("the name {} does not exist", endpoint.host()),
-                ));
-            }
-            Ok(Err(e)) => return Err(failed(Kind::Elsewhere, root_cause(&e))),
-            Err(_) => return Err(failed(Kind::Elsewhere, no_answer(limit))),
-        };
-        let options = ConnectOptions::new().with_require_leader(true);
+        let (channel, alert) = dial(&endpoint, access, turn, until).await?;
+        let options = ConnectOptions::new()
+            .with_require_leader(true)
+            // Logging in is ours: see `login.rs`.
+            .with_auto_token_refresh(false);
         let client = Client::from_channel(Channel::Tonic(channel), Some(options));
         let client = bounded(&endpoint, CONNECT, until, client).await?;
         Ok(Self {
+            logging_in: LoggingIn::begin(&client, access, &endpoint),
             endpoint,
+            access: Arc::clone(access),
+            alert,
+            fresh: true,
             client,
             cluster,
             keeper: None,
             watch: None,
         })
+    }
+
+    /// Waits for the login that is on its way, if there is one.
+    pub(super) async fn admitted(&mut self, until: BootInstant) -> Result<(), Error> {
+        let Some(login) = &mut self.logging_in else {
+            return Ok(());
+        };
+        let Some(end) = login.end(until).await else {
+            return Err(LoggingIn::unfinished(&self.endpoint));
+        };
+        self.logging_in = None;
+        end.map_err(|error| self.explain(error))
+    }
+
+    /// Whether a login is on its way, which whoever comes next had better wait for.
+    pub(super) const fn is_logging_in(&self) -> bool {
+        self.logging_in.is_some()
+    }
+
+    /// Ends keepalives and watch.
+    pub(super) fn quieten(&mut self) {
+        self.keeper = None;
+        self.watch = None;
+    }
+
+    /// Gets a new token, if we have a user.
+    async fn log_in(&mut self, until: BootInstant) -> Result<(), Error> {
+        self.logging_in = LoggingIn::begin(&self.client, &self.access, &self.endpoint);
+        self.admitted(until).await
+    }
+
+    /// The reason behind a failure that only says that the connection is broken.
+    fn explain(&self, error: Error) -> Error {
+        if let Some(alert) = self.alert.get() {
+            let reason = tls::describe(alert, &self.access.tls, self.endpoint.host());
+            return error.because(Kind::Untrusted, reason);
+        }
+        // A member that is shut down does the same, but to whom it never answered this may be the reason.
+        if self.fresh && !self.endpoint.is_tls() && error.is_of_broken_connection() {
+            let reason =
+                "the connection was broken off (does etcd there ask for https?)".to_owned();
+            return error.because(Kind::Elsewhere, reason);
+        }
+        error
+    }
+
+    /// Whether the same request may succeed after another login. etcd refuses such requests before it
+    /// does anything, so all of them may be repeated.
+    fn may_heal(&self, error: &Error) -> bool {
+        match error.kind {
+            Kind::StaleLogin => true,
+            // etcd was told to ask for users after we had connected.
+            Kind::NoLogin => self.access.login.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Makes a request, and makes it again after another login if that is what it takes.
+    async fn call<T>(
+        &mut self,
+        doing: &'static str,
+        until: BootInstant,
+        request: impl for<'a> Fn(&'a mut Client) -> Request<'a, T>,
+    ) -> Result<T, Error> {
+        let mut tries = 1;
+        loop {
+            match bounded(&self.endpoint, doing, until, request(&mut self.client)).await {
+                Err(error) if tries < TRIES && self.may_heal(&error) => self.log_in(until).await?,
+                answer => return answer.map_err(|error| self.explain(error)),
+            }
+            tries += 1;
+        }
     }
 
     /// The endpoint.
@@ -126,8 +184,9 @@ impl Connection {
         self.cluster
     }
 
-    pub(super) const fn forget_cluster(&mut self) {
-        self.cluster = None;
+    /// Which cluster's answers are taken; `None` lets the next one decide.
+    pub(super) const fn expect_cluster(&mut self, cluster: Option<u64>) {
+        self.cluster = cluster;
     }
 
     /// Grants a lease with an id of our choice; yields the TTL that the server chose, in seconds.
@@ -136,18 +195,22 @@ impl Connection {
     /// [`Kind::LeaseExists`] if the id is taken; otherwise it may have been granted.
     pub async fn grant(&mut self, id: i64, ttl: i64, until: BootInstant) -> Result<i64, Error> {
         let doing = "grant a lease";
-        let call = self
-            .client
-            .lease_grant(ttl, Some(LeaseGrantOptions::new().with_id(id)));
-        let answer = bounded(&self.endpoint, doing, until, call).await?;
+        let options = LeaseGrantOptions::new().with_id(id);
+        let answer = self
+            .call(doing, until, |client| {
+                Box::pin(client.lease_grant(ttl, Some(options.clone())))
+            })
+            .await?;
         self.check(doing, answer.header())?;
         Ok(answer.ttl())
     }
 
     /// Revokes a lease, and with it the keys that are attached to it. Yields whether it was there.
     pub async fn revoke(&mut self, id: i64, until: BootInstant) -> Result<bool, Error> {
-        let call = self.client.lease_revoke(id);
-        match bounded(&self.endpoint, "revoke the lease", until, call).await {
+        let revoked = self.call("revoke the lease", until, |client| {
+            Box::pin(client.lease_revoke(id))
+        });
+        match revoked.await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == Kind::LeaseNotFound => Ok(false),
             Err(e) => Err(e),
@@ -157,8 +220,10 @@ impl Connection {
     /// The seconds that a lease has left; negative if there is no such lease.
     pub async fn time_to_live(&mut self, id: i64, until: BootInstant) -> Result<i64, Error> {
         let doing = "look at a lease";
-        let call = self.client.lease_time_to_live(id, None);
-        match bounded(&self.endpoint, doing, until, call).await {
+        let answer = self.call(doing, until, |client| {
+            Box::pin(client.lease_time_to_live(id, None))
+        });
+        match answer.await {
             Ok(answer) => {
                 self.check(doing, answer.header())?;
                 Ok(answer.ttl())
@@ -175,7 +240,9 @@ impl Connection {
         txn: Txn,
         until: BootInstant,
     ) -> Result<Answer, Error> {
-        let answer = bounded(&self.endpoint, doing, until, self.client.txn(txn)).await?;
+        let answer = self
+            .call(doing, until, |client| Box::pin(client.txn(txn.clone())))
+            .await?;
         let arrived = BootInstant::now();
         let (proof, revision) = self.check(doing, answer.header())?;
         Ok(Answer {
@@ -192,6 +259,16 @@ impl Connection {
     /// Opening the stream sends a keepalive too, but the library swallows the header of its
     /// answer; so the one that counts is always a further one.
     pub async fn keep_alive(&mut self, id: i64, until: BootInstant) -> Result<Pulse, Error> {
+        match self.keep_alive_once(id, until).await {
+            Err(error) if self.may_heal(&error) => {
+                self.log_in(until).await?;
+                self.keep_alive_once(id, until).await
+            }
+            pulse => pulse,
+        }
+    }
+
+    async fn keep_alive_once(&mut self, id: i64, until: BootInstant) -> Result<Pulse, Error> {
         let doing = "renew the lease";
         let gone = Pulse {
             ttl: 0,
@@ -243,24 +320,18 @@ impl Connection {
         revision: i64,
         until: BootInstant,
     ) -> Result<(), Error> {
-        if self.watch.as_ref().is_some_and(|w| w.keys == keys) {
+        if self.watch.as_ref().is_some_and(|w| w.is_of(keys)) {
             return Ok(());
         }
         self.watch = None;
-        let (first, others) = keys.split_first().expect("a key");
         let options = WatchOptions::new().with_start_revision(revision);
-        let call = async {
-            let mut stream = self.client.watch(*first, Some(options.clone())).await?;
-            for other in others {
-                stream.watch(*other, Some(options.clone())).await?;
-            }
-            Ok(stream)
-        };
-        let stream = bounded(&self.endpoint, WATCH, until, call).await?;
-        self.watch = Some(Watch {
-            keys: keys.iter().map(|&key| key.to_owned()).collect(),
-            stream,
-        });
+        let stream = self
+            .call(WATCH, until, |client| {
+                let keys: Vec<Vec<u8>> = keys.iter().map(|&key| key.into()).collect();
+                Box::pin(watch_all(client, keys, options.clone()))
+            })
+            .await?;
+        self.watch = Some(Watch::new(keys, stream));
         Ok(())
     }
 
@@ -275,11 +346,12 @@ impl Connection {
         let options = WatchOptions::new()
             .with_start_revision(revision)
             .with_range(range.1);
-        let call = self.client.watch(range.0, Some(options));
-        Ok(Follow {
-            stream: bounded(&self.endpoint, WATCH, until, call).await?,
-            endpoint: self.endpoint.clone(),
-        })
+        let stream = self
+            .call(WATCH, until, |client| {
+                Box::pin(client.watch(range.0.clone(), Some(options.clone())))
+            })
+            .await?;
+        Ok(Follow::new(stream, self.endpoint.clone()))
     }
 
     pub(super) fn unwatch(&mut self) {
@@ -291,34 +363,11 @@ impl Connection {
         let Some(watch) = &mut self.watch else {
             return std::future::pending().await;
         };
-        let error = loop {
-            match watch.stream.message().await {
-                Ok(Some(message)) if message.canceled() => break ended(&self.endpoint, &message),
-                Ok(Some(message)) => {
-                    let events = message.events();
-                    // Each message is about one watch, and each of our watches about one key.
-                    let of_first = |e: &etcd_client::Event| {
-                        e.kv()
-                            .is_some_and(|kv| kv.key() == watch.keys[0].as_bytes())
-                    };
-                    if events.iter().any(|e| !of_first(e)) {
-                        return Change::Beside;
-                    }
-                    // A key that was deleted and made anew is not the one that was watched.
-                    if events.iter().any(|e| e.event_type() == EventType::Delete) {
-                        return Change::Deleted;
-                    }
-                    if let Some(put) = events.last() {
-                        let lease = put.kv().map_or(0, etcd_client::KeyValue::lease);
-                        return Change::Put { lease };
-                    }
-                }
-                Ok(None) => break closed(&self.endpoint),
-                Err(e) => break Error::from_client(&self.endpoint, WATCH, &e),
-            }
-        };
-        self.watch = None;
-        Change::Ended(error)
+        let change = watch.change(&self.endpoint).await;
+        if matches!(change, Change::Ended(_)) {
+            self.watch = None;
+        }
+        change
     }
 
     fn error(&self, doing: &'static str, reason: &str) -> Error {
@@ -335,6 +384,7 @@ impl Connection {
         let Some(header) = header else {
             return Err(self.error(doing, "the answer has no header"));
         };
+        self.fresh = false;
         let cluster = *self.cluster.get_or_insert(header.cluster_id());
         if cluster != header.cluster_id() {
             let reason = format!(
@@ -351,42 +401,22 @@ impl Connection {
     }
 }
 
-const WATCH: &str = "watch a key";
+/// A request of the client library, on its way.
+type Request<'a, T> = Pin<Box<dyn Future<Output = Result<T, etcd_client::Error>> + Send + 'a>>;
 
-/// Events as they come.
-pub struct Follow {
-    stream: WatchStream,
-    endpoint: Endpoint,
-}
-
-impl Follow {
-    /// The next events, none now and then; cancel-safe.
-    ///
-    /// # Errors
-    /// [`Kind::Compacted`] if some are lost for good.
-    pub async fn next(&mut self) -> Result<Vec<etcd_client::Event>, Error> {
-        match self.stream.message().await {
-            Ok(Some(message)) if message.canceled() => Err(ended(&self.endpoint, &message)),
-            Ok(Some(message)) => Ok(message.events().to_vec()),
-            Ok(None) => Err(closed(&self.endpoint)),
-            Err(e) => Err(Error::from_client(&self.endpoint, WATCH, &e)),
-        }
+/// Opens one stream for as many watches.
+async fn watch_all(
+    client: &mut Client,
+    keys: Vec<Vec<u8>>,
+    options: WatchOptions,
+) -> Result<WatchStream, etcd_client::Error> {
+    let mut keys = keys.into_iter();
+    let first = keys.next().expect("a key");
+    let mut stream = client.watch(first, Some(options.clone())).await?;
+    for other in keys {
+        stream.watch(other, Some(options.clone())).await?;
     }
-}
-
-fn ended(endpoint: &Endpoint, message: &WatchResponse) -> Error {
-    let kind = if message.compact_revision() > 0 {
-        Kind::Compacted
-    } else {
-        Kind::Elsewhere
-    };
-    let reason = format!("etcd ended the watch: {}", message.cancel_reason());
-    Error::new(kind, endpoint, WATCH, reason)
-}
-
-fn closed(endpoint: &Endpoint) -> Error {
-    let reason = "the stream was closed".to_owned();
-    Error::new(Kind::Elsewhere, endpoint, WATCH, reason)
+    Ok(stream)
 }
 
 /// The deadline around every await.
@@ -396,42 +426,13 @@ async fn bounded<T>(
     until: BootInstant,
     call: impl Future<Output = Result<T, etcd_client::Error>>,
 ) -> Result<T, Error> {
-    let limit = until.saturating_since(BootInstant::now());
-    // Boxed, since a call's future is some kilobytes, and every future around it would be as well.
-    match tokio::time::timeout(limit, Box::pin(call)).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(e)) => Err(Error::from_client(endpoint, doing, &e)),
-        Err(_) => Err(Error::new(
+    match limited(until, call).await {
+        Ok(answer) => answer.map_err(|e| Error::from_client(endpoint, doing, &e)),
+        Err(limit) => Err(Error::new(
             Kind::Elsewhere,
             endpoint,
             doing,
             no_answer(limit),
         )),
-    }
-}
-
-fn no_answer(limit: Duration) -> String {
-    format!("no answer within {}", show(limit))
-}
-
-/// Whether a name that could not be connected to exists, as far as the resolver can say.
-///
-/// `EAI_NONAME` and `EAI_NODATA` reach us as text alone (`gai_strerror(3)` of glibc and musl);
-/// everything else, a resolver that does not answer above all, may heal.
-async fn resolves(endpoint: &Endpoint, until: BootInstant) -> bool {
-    const UNKNOWN: [&str; 4] = [
-        "Name or service not known",
-        "No address associated with hostname",
-        "Name does not resolve",
-        "Name has no usable address",
-    ];
-    let limit = until.saturating_since(BootInstant::now());
-    let lookup = tokio::net::lookup_host((endpoint.host(), endpoint.port()));
-    match tokio::time::timeout(limit, lookup).await {
-        Ok(Err(e)) => {
-            let text = e.to_string();
-            !UNKNOWN.iter().any(|unknown| text.contains(unknown))
-        }
-        Ok(Ok(_)) | Err(_) => true,
     }
 }

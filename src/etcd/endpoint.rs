@@ -5,16 +5,17 @@
 //! left to the connection.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use thiserror::Error;
 
 /// The port of etcd's client URLs where none is given.
 pub const DEFAULT_PORT: u16 = 2379;
 
-/// One client URL of an etcd member, normalised: `http://host:port`.
+/// One client URL of an etcd member, normalised: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
+    tls: bool,
     host: String,
     port: u16,
 }
@@ -31,11 +32,15 @@ pub enum EndpointError {
     /// `http://` and `https://` in one list.
     #[error("the endpoints mix http and https: use one scheme for all of them")]
     MixedSchemes,
-    /// TLS is for a later version.
-    #[error("the endpoint {0:?} uses https, which is not supported yet: use http")]
-    Https(String),
+    /// `http://` where a TLS setting is given.
+    #[error(
+        "the endpoint {0:?} does without TLS, but there is a setting for it (--cacert, --cert or a variable such as ETCDCTL_CACERT): use https, or leave that setting out"
+    )]
+    WithoutTls(String),
     /// Neither `http` nor `https`.
-    #[error("the endpoint {0:?} has the unknown scheme {1:?}: use http://HOST:PORT")]
+    #[error(
+        "the endpoint {0:?} has the unknown scheme {1:?}: use http://HOST:PORT or https://HOST:PORT"
+    )]
     Scheme(String, String),
     /// `user:password@`.
     #[error("the endpoint {0:?} contains a user or an @: write HOST:PORT alone")]
@@ -62,11 +67,12 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Parses a comma-separated list; duplicates are dropped, the order is kept.
+    /// Parses a comma-separated list; duplicates are dropped, the order is kept. With a `tls` setting,
+    /// no scheme means https.
     ///
     /// # Errors
     /// The first thing that is wrong with the list.
-    pub fn parse_list(list: &str) -> Result<Vec<Self>, EndpointError> {
+    pub fn parse_list(list: &str, tls: bool) -> Result<Vec<Self>, EndpointError> {
         if list.trim().is_empty() {
             return Err(EndpointError::EmptyList);
         }
@@ -74,29 +80,28 @@ impl Endpoint {
         if elements.iter().any(|e| e.is_empty()) {
             return Err(EndpointError::EmptyElement(list.to_owned()));
         }
-        let is_https = |e: &str| scheme(e).is_some_and(|(s, _)| s.eq_ignore_ascii_case("https"));
-        let https = elements.iter().filter(|e| is_https(e)).count();
-        if https > 0 && https < elements.len() {
-            return Err(EndpointError::MixedSchemes);
-        }
         let mut endpoints = Vec::new();
         for element in elements {
-            let endpoint = Self::parse(element)?;
+            let endpoint = Self::parse(element, tls)?;
             if !endpoints.contains(&endpoint) {
                 endpoints.push(endpoint);
             }
         }
+        if endpoints.iter().any(|e| e.tls != endpoints[0].tls) {
+            return Err(EndpointError::MixedSchemes);
+        }
+        if tls && !endpoints[0].tls {
+            return Err(EndpointError::WithoutTls(endpoints[0].to_string()));
+        }
         Ok(endpoints)
     }
 
-    fn parse(text: &str) -> Result<Self, EndpointError> {
+    fn parse(text: &str, tls: bool) -> Result<Self, EndpointError> {
         let whole = || text.to_owned();
-        let rest = match scheme(text) {
-            None => text,
-            Some((s, rest)) if s.eq_ignore_ascii_case("http") => rest,
-            Some((s, _)) if s.eq_ignore_ascii_case("https") => {
-                return Err(EndpointError::Https(whole()));
-            }
+        let (tls, rest) = match text.split_once("://") {
+            None => (tls, text),
+            Some((s, rest)) if s.eq_ignore_ascii_case("http") => (false, rest),
+            Some((s, rest)) if s.eq_ignore_ascii_case("https") => (true, rest),
             Some((s, _)) => return Err(EndpointError::Scheme(whole(), s.to_owned())),
         };
         // A lone slash is what browsers and copied URLs append; it names no path.
@@ -116,7 +121,7 @@ impl Endpoint {
             },
             Some(_) => return Err(EndpointError::Port(whole())),
         };
-        Ok(Self { host, port })
+        Ok(Self { tls, host, port })
     }
 
     /// The host as it is resolved: a name, an IPv4 address, or an IPv6 address without brackets.
@@ -129,20 +134,17 @@ impl Endpoint {
         self.port
     }
 
-    /// Whether the host is a name, which has to be resolved.
-    pub fn is_name(&self) -> bool {
-        !self.host.starts_with('[') && self.host.parse::<Ipv4Addr>().is_err()
+    /// Whether it is spoken to by TLS.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
-}
-
-fn scheme(text: &str) -> Option<(&str, &str)> {
-    text.split_once("://")
 }
 
 /// Host, normalised, and port, if there is one.
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
 
     fn shown(list: &str) -> Vec<String> {
-        let endpoints = Endpoint::parse_list(list).unwrap();
+        let endpoints = Endpoint::parse_list(list, false).unwrap();
         endpoints.iter().map(ToString::to_string).collect()
     }
 
@@ -198,24 +200,40 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_from_addresses() {
-        let parsed = Endpoint::parse_list("127.0.0.1,[::1],etcd").unwrap();
-        let names: Vec<bool> = parsed.iter().map(Endpoint::is_name).collect();
-        assert_eq!(names, [false, false, true]);
-        assert_eq!(parsed[1].host(), "::1");
+    fn the_host_of_an_address_has_no_brackets() {
+        let parsed = Endpoint::parse_list("127.0.0.1,[::1],etcd", false).unwrap();
+        let hosts: Vec<&str> = parsed.iter().map(Endpoint::host).collect();
+        assert_eq!(hosts, ["127.0.0.1", "::1", "etcd"]);
+    }
+
+    #[test]
+    fn a_tls_setting_makes_https_of_no_scheme() {
+        let tls = |list: &str, tls| {
+            let parsed = Endpoint::parse_list(list, tls)?;
+            Ok(parsed.iter().all(Endpoint::is_tls))
+        };
+        assert_eq!(tls("a,b", false), Ok(false));
+        assert_eq!(tls("a,b", true), Ok(true));
+        assert_eq!(tls("https://a,HTTPS://b", false), Ok(true));
+        assert_eq!(tls("a,https://b", true), Ok(true));
+        assert_eq!(tls("a,https://b", false), Err(EndpointError::MixedSchemes));
+        assert_eq!(tls("a,http://b", true), Err(EndpointError::MixedSchemes));
+        assert!(
+            matches!(tls("http://a", true), Err(EndpointError::WithoutTls(e)) if e == "http://a:2379")
+        );
+        let shown = Endpoint::parse_list("[::1]", true).unwrap()[0].to_string();
+        assert_eq!(shown, "https://[::1]:2379");
     }
 
     #[test]
     fn what_cannot_be_an_endpoint_is_refused_by_its_reason() {
         use EndpointError as E;
-        let error = |list: &str| Endpoint::parse_list(list).unwrap_err();
+        let error = |list: &str| Endpoint::parse_list(list, false).unwrap_err();
         assert_eq!(error(""), E::EmptyList);
         assert_eq!(error("  "), E::EmptyList);
         assert!(matches!(error("a,,b"), E::EmptyElement(_)));
         assert!(matches!(error("a,"), E::EmptyElement(_)));
         assert_eq!(error("http://a,https://b"), E::MixedSchemes);
-        assert_eq!(error("a,https://b"), E::MixedSchemes);
-        assert!(matches!(error("https://a,https://b"), E::Https(_)));
         assert!(matches!(error("unix:///run/etcd"), E::Scheme(_, s) if s == "unix"));
         assert!(matches!(error("http://me:pw@a:1"), E::UserInfo(_)));
         assert!(matches!(error("http://a:1/v3"), E::Path(_)));

@@ -24,7 +24,15 @@ pub enum Kind {
     LeaseExists,
     /// The revision to watch from has been compacted.
     Compacted,
-    /// etcd understood and said no: permissions, authentication, invalid arguments.
+    /// We do not trust the endpoint's certificate or it does not trust ours, or there is no TLS.
+    Untrusted,
+    /// A setting of ours is wrong, and the message names it: a file, a password.
+    Settings,
+    /// etcd asks for a user, and we have not logged in.
+    NoLogin,
+    /// The login is out of date: its token has ended, or users or roles were changed meanwhile.
+    StaleLogin,
+    /// etcd understood and said no: permissions, invalid arguments.
     Refused,
     /// etcd's space quota is used up (its NOSPACE alarm): it reads but does not write.
     NoSpace,
@@ -59,6 +67,21 @@ impl Error {
         }
     }
 
+    /// The same deed, with a better reason.
+    pub(super) fn because(self, kind: Kind, reason: String) -> Self {
+        Self {
+            kind,
+            reason,
+            ..self
+        }
+    }
+
+    /// Whether all that is known is that the connection broke.
+    pub(super) fn is_of_broken_connection(&self) -> bool {
+        let says = |text| self.reason.contains(text);
+        says("broken pipe") || says("connection was lost") || says("onnection reset")
+    }
+
     /// What failed and why, without the endpoint.
     pub fn brief(&self) -> String {
         format!("{}: {}", self.doing, self.reason)
@@ -91,8 +114,10 @@ fn classify(status: &Status) -> Kind {
         Code::OutOfRange if says("has been compacted") => Kind::Compacted,
         Code::OutOfRange if says("too large lease TTL") => Kind::Refused,
         Code::ResourceExhausted if says("database space exceeded") => Kind::NoSpace,
-        // The permissions changed between the check and the request; etcd's own client tries again.
-        Code::InvalidArgument if says("revision of auth store is old") => Kind::Elsewhere,
+        // Users or roles changed between the check and the request, or since a JWT was signed.
+        Code::InvalidArgument if says("revision of auth store is old") => Kind::StaleLogin,
+        Code::InvalidArgument if says("user name is empty") => Kind::NoLogin,
+        Code::Unauthenticated if says("invalid auth token") => Kind::StaleLogin,
         Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument => Kind::Refused,
         _ => Kind::Elsewhere,
     }
@@ -113,12 +138,13 @@ pub(super) fn root_cause(error: &(dyn StdError + 'static)) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    let text = cause.to_string();
-    // The standard library appends the number, which says nothing to a person.
-    match text.rfind(" (os error ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
+    without_number(&cause.to_string())
+}
+
+/// The standard library appends the number of an error, which says nothing to a person.
+pub(super) fn without_number(text: &str) -> String {
+    let end = text.rfind(" (os error ").unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 #[cfg(test)]
@@ -176,17 +202,17 @@ mod tests {
             (
                 Code::Unauthenticated,
                 "etcdserver: invalid auth token",
-                Kind::Refused,
+                Kind::StaleLogin,
             ),
             (
                 Code::InvalidArgument,
                 "etcdserver: user name is empty",
-                Kind::Refused,
+                Kind::NoLogin,
             ),
             (
                 Code::InvalidArgument,
                 "etcdserver: revision of auth store is old",
-                Kind::Elsewhere,
+                Kind::StaleLogin,
             ),
             (Code::Unavailable, "etcdserver: no leader", Kind::Elsewhere),
             (
@@ -216,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_message_names_the_deed_the_endpoint_and_the_innermost_cause() {
-        let endpoint = &Endpoint::parse_list("127.0.0.1:1").unwrap()[0];
+        let endpoint = &Endpoint::parse_list("127.0.0.1:1", false).unwrap()[0];
         let refused = std::io::Error::from_raw_os_error(111);
         let error = Error::new(Kind::Elsewhere, endpoint, CONNECT, root_cause(&refused));
         assert_eq!(

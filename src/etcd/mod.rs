@@ -6,17 +6,28 @@
 //! a [`Pool`] holds at most one [`Connection`], and whatever goes wrong on it costs the whole
 //! connection, with its keepalive stream and its watch, and moves on to the next endpoint.
 //!
+//! Certificates are read for each connection, the password for each login ([`Access`] names them), so
+//! that both can be replaced while we run.
+//!
 //! There are no HTTP/2 pings. Renewals are the liveness check; etcd closes connections that ping
 //! more often than once in 5 s (grpc-go's keepalive enforcement policy).
 
+mod access;
 mod connection;
+mod dial;
 mod endpoint;
 mod error;
+mod login;
 mod pace;
 mod pool;
+mod stream;
+mod tls;
+mod watch;
 
-pub use connection::{Answer, Change, Connection, Follow, Proof, Pulse};
+pub use access::{Access, Identity, Login, Password, Secret, SettingFile, Tls};
+pub use connection::{Answer, Connection, Proof, Pulse};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Error, Kind};
 pub use pace::{Backoff, random, sleep_until};
 pub use pool::Pool;
+pub use watch::{Change, Follow};

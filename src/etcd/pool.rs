@@ -1,14 +1,25 @@
 //! The rotation over the endpoints: at most one connection, dropped whole when anything fails.
 
-use super::connection::{Change, Connection};
-use super::{Endpoint, Error};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::connection::Connection;
+use super::{Access, Change, Endpoint, Error};
 use crate::clock::BootInstant;
 
 /// The endpoints, which of them is next, and the connection to it.
 pub struct Pool {
     endpoints: Vec<Endpoint>,
+    access: Arc<Access>,
     current: usize,
+    /// How often every endpoint was left: so many of a name's addresses are behind us.
+    rounds: usize,
+    /// Changes when certificates and password are to be read anew.
+    reload: Option<watch::Receiver<()>>,
     connection: Option<Connection>,
+    /// For each endpoint, a connection that was left while a login was on its way.
+    parked: Vec<Option<Connection>>,
     cluster: Option<u64>,
     answered: bool,
 }
@@ -18,15 +29,29 @@ impl Pool {
     ///
     /// # Panics
     /// If there is no endpoint; [`Endpoint::parse_list`] yields at least one.
-    pub fn new(endpoints: Vec<Endpoint>) -> Self {
+    pub fn new(endpoints: Vec<Endpoint>, access: Access) -> Self {
         assert!(!endpoints.is_empty(), "at least one endpoint");
         Self {
+            parked: endpoints.iter().map(|_| None).collect(),
             endpoints,
+            access: Arc::new(access),
             current: 0,
+            rounds: 0,
+            reload: None,
             connection: None,
             cluster: None,
             answered: false,
         }
+    }
+
+    /// Drops the connection whenever `reload` changes, to make another with what the files hold then.
+    pub fn reload_on(&mut self, reload: watch::Receiver<()>) {
+        self.reload = Some(reload);
+    }
+
+    /// The user that we log in as, if we do.
+    pub fn user(&self) -> Option<&str> {
+        self.access.login.as_ref().map(|login| login.user.as_str())
     }
 
     /// How many endpoints make a round.
@@ -58,27 +83,72 @@ impl Pool {
     /// # Errors
     /// If no connection stands by `until`. The caller reports it to [`Pool::failed`].
     pub async fn connect(&mut self, until: BootInstant) -> Result<&mut Connection, Error> {
+        if let Some(reload) = &mut self.reload
+            && reload.has_changed().unwrap_or(false)
+        {
+            reload.mark_unchanged();
+            self.begin_anew();
+        }
         // Written this way round because a borrow that is returned early would last too long.
         if self.connection.is_none() {
-            let endpoint = self.endpoints[self.current].clone();
-            self.connection = Some(Connection::open(endpoint, self.cluster, until).await?);
+            let made = if let Some(mut parked) = self.parked[self.current].take() {
+                parked.expect_cluster(self.cluster);
+                parked
+            } else {
+                let endpoint = self.endpoints[self.current].clone();
+                let opening =
+                    Connection::open(endpoint, &self.access, self.rounds, self.cluster, until);
+                // Boxed, since it is some kilobytes, and every future around it would be as well.
+                Box::pin(opening).await?
+            };
+            self.connection = Some(made);
         }
-        Ok(self.connection.as_mut().expect("made above"))
+        let connection = self.connection.as_mut().expect("made above");
+        connection.admitted(until).await?;
+        Ok(connection)
     }
 
-    /// Drops the connection, with its keepalives and its watch, and moves to the next endpoint.
+    /// Drops the connection, with its keepalives and its watch, and moves to the next endpoint. A login
+    /// that is on its way goes on, for the next time that this endpoint is tried.
     pub fn failed(&mut self) {
         self.remember();
-        self.connection = None;
+        self.parked[self.current] = self
+            .connection
+            .take()
+            .filter(Connection::is_logging_in)
+            .map(|mut connection| {
+                connection.quieten();
+                connection
+            });
         self.current = (self.current + 1) % self.endpoints.len();
+        if self.current == 0 {
+            self.rounds = self.rounds.wrapping_add(1);
+        }
     }
 
-    /// The next change of the watched key; never, while nothing is watched.
+    /// The next change of the watched key; while nothing is watched, only [`Change::Reloaded`].
     pub async fn change(&mut self) -> Change {
-        match &mut self.connection {
-            Some(connection) => connection.change().await,
-            None => std::future::pending().await,
+        let watched = async {
+            match &mut self.connection {
+                Some(connection) => connection.change().await,
+                None => std::future::pending().await,
+            }
+        };
+        let reload = async {
+            if let Some(reload) = &mut self.reload
+                && reload.changed().await.is_ok()
+            {
+                return;
+            }
+            // Nobody is there to ask for it.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            change = watched => return change,
+            () = reload => {}
         }
+        self.begin_anew();
+        Change::Reloaded
     }
 
     /// Stops watching.
@@ -93,8 +163,14 @@ impl Pool {
         self.remember();
         self.cluster = None;
         if let Some(connection) = &mut self.connection {
-            connection.forget_cluster();
+            connection.expect_cluster(None);
         }
+    }
+
+    fn begin_anew(&mut self) {
+        self.remember();
+        self.connection = None;
+        self.parked.fill_with(|| None);
     }
 
     fn remember(&mut self) {

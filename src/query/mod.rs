@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::clock::BootInstant;
 use crate::election::Token;
-use crate::etcd::{Connection, Endpoint, Error, Pool};
+use crate::etcd::{Access, Connection, Endpoint, Error, Pool};
 use crate::exit_status::ExitStatus;
 use crate::runtime;
 
@@ -29,6 +29,8 @@ pub struct Query {
     pub key: String,
     /// Where etcd is, as given: a list that was accepted.
     pub endpoints: String,
+    /// What etcd wants to see of us.
+    pub access: Access,
     /// What is asked.
     pub ask: Ask,
 }
@@ -105,12 +107,15 @@ impl From<Error> for Trouble {
 
 /// Asks, and prints the answer. Must be called outside of a tokio runtime.
 pub fn run(query: Query) -> ExitCode {
-    let answer = match (
-        runtime::single_threaded(),
-        Endpoint::parse_list(&query.endpoints),
-    ) {
+    let endpoints = Endpoint::parse_list(&query.endpoints, query.access.tls.is_set());
+    let answer = match (runtime::single_threaded(), endpoints) {
         (Ok(runtime), Ok(endpoints)) => {
-            let answer = runtime.block_on(answer(query, endpoints));
+            let place = Place {
+                key: query.key,
+                endpoints,
+                access: query.access,
+            };
+            let answer = runtime.block_on(answer(&place, query.ask));
             runtime.shutdown_background();
             answer
         }
@@ -133,15 +138,25 @@ pub fn run(query: Query) -> ExitCode {
     }
 }
 
-async fn answer(query: Query, endpoints: Vec<Endpoint>) -> Answer {
-    let Query { key, ask, .. } = query;
+/// The election, and the way to it.
+struct Place {
+    key: String,
+    endpoints: Vec<Endpoint>,
+    access: Access,
+}
+
+impl Place {
+    fn pool(&self) -> Pool {
+        Pool::new(self.endpoints.clone(), self.access.clone())
+    }
+}
+
+async fn answer(place: &Place, ask: Ask) -> Answer {
     match ask {
-        Ask::Status { json } => status::status(&key, endpoints, json).await,
-        Ask::Observe { json } => observe::observe(&key, endpoints, json).await,
-        Ask::Resign { wait } => resign::resign(&key, endpoints, wait).await,
-        Ask::Verify { leader_key, token } => {
-            verify::verify(&key, endpoints, &leader_key, token).await
-        }
+        Ask::Status { json } => status::status(place, json).await,
+        Ask::Observe { json } => observe::observe(place, json).await,
+        Ask::Resign { wait } => resign::resign(place, wait).await,
+        Ask::Verify { leader_key, token } => verify::verify(place, &leader_key, token).await,
     }
 }
 

@@ -9,10 +9,10 @@ use etcd_client::EventType;
 use serde::Serialize;
 
 use super::show::{self, SeatJson};
-use super::{Answer, CALL, Trouble, anywhere, say};
+use super::{Answer, CALL, Place, Trouble, anywhere, say};
 use crate::clock::BootInstant;
 use crate::election::{Seat, Standing, Token, View};
-use crate::etcd::{Backoff, Connection, Endpoint, Kind, Pool};
+use crate::etcd::{Backoff, Connection, Kind, Pool};
 
 /// How often an endpoint has to show that it is alive: a watch alone would hang on a frozen one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -62,8 +62,9 @@ struct Observer<'a> {
     view: View,
 }
 
-pub(super) async fn observe(key: &str, endpoints: Vec<Endpoint>, json: bool) -> Answer {
-    let mut pool = Pool::new(endpoints);
+pub(super) async fn observe(place: &Place, json: bool) -> Answer {
+    let mut pool = place.pool();
+    let key = place.key.as_str();
     // Who asks for nonsense is to know at once; later, everything may heal.
     let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await?;
     let mut observer = Observer {

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Answer, Trouble, Wait, YES, anywhere, no, say, show};
+use super::{Answer, Place, Trouble, Wait, YES, anywhere, no, say, show};
 use crate::election::{Seat, Standing, View, ask_to_resign};
-use crate::etcd::{Endpoint, Pool};
 
 /// How often the outcome is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-pub(super) async fn resign(key: &str, endpoints: Vec<Endpoint>, wait: Wait) -> Answer {
+pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
     let give_up = match wait {
         Wait::No | Wait::ForEver => None,
         Wait::For(limit) => Some(Instant::now() + limit),
     };
-    let mut pool = Pool::new(endpoints);
+    let mut pool = place.pool();
+    let key = place.key.as_str();
     let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await?;
     let seats = view.seats();
     let leader = match (seats.first(), view.standing(seats.first())) {

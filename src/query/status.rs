@@ -7,10 +7,10 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::show::{self, SeatJson};
-use super::{Answer, CALL, Trouble, YES, no, say};
+use super::{Answer, CALL, Place, Trouble, YES, no, say};
 use crate::clock::BootInstant;
 use crate::election::{LeaseId, Seat, Standing, Token, View};
-use crate::etcd::{Endpoint, Error, Pool};
+use crate::etcd::{Error, Pool};
 use crate::report::escape;
 
 /// What `status --json` prints. Fields may be added, none will go or change.
@@ -46,17 +46,18 @@ struct Probe {
 /// What one endpoint knows: the election, and the seconds that each candidate's lease has left.
 type Seen = (View, HashMap<LeaseId, i64>);
 
-pub(super) async fn status(key: &str, endpoints: Vec<Endpoint>, json: bool) -> Answer {
+pub(super) async fn status(place: &Place, json: bool) -> Answer {
     let mut asked = JoinSet::new();
+    let (key, endpoints) = (place.key.as_str(), &place.endpoints);
     for (i, endpoint) in endpoints.iter().cloned().enumerate() {
-        let key = key.to_owned();
-        asked.spawn(async move { (i, look(&key, endpoint).await) });
+        let (key, access) = (key.to_owned(), place.access.clone());
+        asked.spawn(async move { (i, look(&key, Pool::new(vec![endpoint], access)).await) });
     }
     let mut answers: Vec<_> = asked.join_all().await;
     answers.sort_by_key(|(i, _)| *i);
     let mut newest: Option<Seen> = None;
     let mut probes = Vec::new();
-    for ((_, answer), endpoint) in answers.into_iter().zip(&endpoints) {
+    for ((_, answer), endpoint) in answers.into_iter().zip(endpoints) {
         let endpoint = endpoint.to_string();
         let error = match answer {
             Ok(seen) => {
@@ -107,8 +108,7 @@ pub(super) async fn status(key: &str, endpoints: Vec<Endpoint>, json: bool) -> A
     })
 }
 
-async fn look(key: &str, endpoint: Endpoint) -> Result<Seen, Error> {
-    let mut pool = Pool::new(vec![endpoint]);
+async fn look(key: &str, mut pool: Pool) -> Result<Seen, Error> {
     let until = BootInstant::now() + CALL;
     let connection = pool.connect(until).await?;
     let view = View::read(connection, key, until).await?;

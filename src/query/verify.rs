@@ -1,16 +1,11 @@
 //! Is the term in the environment still the leader's? By a linearizable read.
 
-use super::{Answer, YES, anywhere, no};
+use super::{Answer, Place, YES, anywhere, no};
 use crate::election::{Standing, Token, View};
-use crate::etcd::{Endpoint, Pool};
 
-pub(super) async fn verify(
-    key: &str,
-    endpoints: Vec<Endpoint>,
-    leader_key: &str,
-    token: Token,
-) -> Answer {
-    let mut pool = Pool::new(endpoints);
+pub(super) async fn verify(place: &Place, leader_key: &str, token: Token) -> Answer {
+    let mut pool = place.pool();
+    let key = place.key.as_str();
     let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await?;
     let seats = view.seats();
     let ours = seats

@@ -1,23 +1,53 @@
 //! What the command and its descendants can know about their term.
 
+use crate::cli::RunOptions;
 use crate::election::{Ancestor, Term, Token};
+use crate::etcd::{Access, Login, Password, SettingFile};
 use crate::sys;
 
 /// The variables to add to the command's environment.
-pub fn of_command(key: &str, id: &str, endpoints: &str, term: &Term) -> Vec<(String, String)> {
+pub fn of_command(options: &RunOptions, term: &Term) -> Vec<(String, String)> {
     [
-        ("LEADERRUN_KEY", key.to_owned()),
+        ("LEADERRUN_KEY", options.key.clone()),
         ("LEADERRUN_LEADER_KEY", term.leader_key.clone()),
         ("LEADERRUN_TOKEN", term.token.to_string()),
         ("LEADERRUN_LEASE_ID", term.lease.to_string()),
-        ("LEADERRUN_ID", id.to_owned()),
-        ("LEADERRUN_ENDPOINTS", endpoints.to_owned()),
+        ("LEADERRUN_ID", options.id.clone()),
+        ("LEADERRUN_ENDPOINTS", options.endpoints.clone()),
         // Those that `etcdctl lock` gives its command.
         ("ETCD_LOCK_KEY", term.leader_key.clone()),
         ("ETCD_LOCK_REV", term.token.to_string()),
     ]
+    .into_iter()
+    .chain(of_access(&options.access))
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .collect()
+}
+
+/// What lets the command into etcd as it does us, but for a password that is in no file.
+fn of_access(access: &Access) -> impl Iterator<Item = (&'static str, String)> {
+    let path = |file: &SettingFile| file.path.to_string_lossy().into_owned();
+    let identity = access.tls.identity.as_ref();
+    let password = access
+        .login
+        .as_ref()
+        .and_then(|login| match &login.password {
+            Password::File(file) => Some(file),
+            Password::Given { .. } => None,
+        });
+    [
+        ("LEADERRUN_CACERT", access.tls.ca.as_ref().map(path)),
+        ("LEADERRUN_CERT", identity.map(|i| path(&i.cert))),
+        ("LEADERRUN_CERT_KEY", identity.map(|i| path(&i.key))),
+        ("LEADERRUN_USER", access.login.as_ref().map(user)),
+        ("LEADERRUN_PASSWORD_FILE", password.map(path)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+}
+
+fn user(login: &Login) -> String {
+    login.user.clone()
 }
 
 /// The term on `key` that an ancestor of this process says it holds, if one does: a run under it would

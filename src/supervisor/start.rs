@@ -51,7 +51,8 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         layout: options.layout,
         id: options.id.clone(),
         settings: options.settings,
-        endpoints: Endpoint::parse_list(&options.endpoints)?,
+        endpoints: Endpoint::parse_list(&options.endpoints, options.access.tls.is_set())?,
+        access: options.access.clone(),
         ancestor: environment::nearest_ancestor(&options.key),
     };
     sys::check_proc()?;
@@ -135,6 +136,9 @@ fn supervise(
         log.event(LogEvent::warning(format!(
             "killed what {ended} earlier runs of leaderrun, killed with their guardians, had left alive in this cgroup"
         )));
+    }
+    for warning in options.access.warnings() {
+        log.event(LogEvent::warning(warning));
     }
     let watch = Watch::begin(ward).context("cannot watch the guardian")?;
     let runtime = runtime::single_threaded().context("cannot start the runtime")?;

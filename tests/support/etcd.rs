@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,9 @@ use super::{LIMIT, etcd_path, is_stopped, unique_id, within};
 pub struct Etcd {
     members: Vec<Member>,
     dir: Scratch,
+    also_at: Vec<Port>,
+    /// Whether etcdctl has to log in.
+    pub(super) asks_for_users: AtomicBool,
 }
 
 /// One member: it can be frozen, thawed, killed and started again on its data.
@@ -56,9 +60,22 @@ impl Etcd {
     /// `size` members that answer, each with further arguments.
     #[track_caller]
     pub fn start_with(size: usize, arguments: &[&str]) -> Self {
+        Self::start_at(size, &[], arguments)
+    }
+
+    /// One member that can be reached at `url` (scheme and host) too, at [`Self::port`]. Plain http on
+    /// loopback stays, for etcdctl.
+    #[track_caller]
+    pub fn start_also_at(url: &str, arguments: &[String]) -> Self {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self::start_at(1, &[url], &arguments)
+    }
+
+    #[track_caller]
+    fn start_at(size: usize, urls: &[&str], arguments: &[&str]) -> Self {
         // Reserved ports are free unless a stranger took one meanwhile; then take others.
         for _ in 0..5 {
-            let etcd = Self::prepare(size, arguments);
+            let etcd = Self::prepare(size, urls, arguments);
             for member in &etcd.members {
                 member.spawn();
             }
@@ -74,7 +91,7 @@ impl Etcd {
         panic!("no free ports for etcd");
     }
 
-    fn prepare(size: usize, further: &[&str]) -> Self {
+    fn prepare(size: usize, urls: &[&str], further: &[&str]) -> Self {
         let dir = Scratch::new("etcd");
         let token = unique_id();
         let ports: Vec<(Port, Port)> = (0..size)
@@ -89,16 +106,21 @@ impl Etcd {
             .map(|(i, (_, peer))| format!("{}={}", name(i), url(peer)))
             .collect();
         let peers = peers.join(",");
+        let also_at: Vec<Port> = urls.iter().map(|_| Port::reserve()).collect();
         let members = ports
             .into_iter()
             .enumerate()
             .map(|(i, (client, peer))| {
                 let data = dir.path(&format!("m{i}.data")).display().to_string();
                 let (client_url, peer_url) = (url(&client), url(&peer));
+                let further_urls = urls.iter().zip(&also_at);
+                let listen = further_urls.fold(client_url.clone(), |all, (url, port)| {
+                    format!("{all},{url}:{}", port.number())
+                });
                 let mut arguments: Vec<String> = [
                     ("--name", name(i).as_str()),
                     ("--data-dir", &data),
-                    ("--listen-client-urls", &client_url),
+                    ("--listen-client-urls", &listen),
                     ("--advertise-client-urls", &client_url),
                     ("--listen-peer-urls", &peer_url),
                     ("--initial-advertise-peer-urls", &peer_url),
@@ -125,7 +147,17 @@ impl Etcd {
                 }
             })
             .collect();
-        Self { members, dir }
+        Self {
+            members,
+            dir,
+            also_at,
+            asks_for_users: AtomicBool::new(false),
+        }
+    }
+
+    /// The port at which it can be reached besides; see [`Self::start_also_at`].
+    pub fn port(&self) -> u16 {
+        self.also_at[0].number()
     }
 
     /// Whether every member that is meant to run answers a linearizable read in time.

@@ -1,6 +1,7 @@
 //! Questions to etcd, asked by etcdctl: by other code than the one under test.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
@@ -40,7 +41,25 @@ impl Etcd {
             .filter(|m| m.is_running())
             .map(Member::endpoint)
             .collect();
-        ask(&up.join(","), arguments)
+        self.ask(&up.join(","), arguments)
+    }
+
+    fn ask(&self, endpoints: &str, arguments: &[&str]) -> Result<String, String> {
+        let root: &[&str] = if self.asks_for_users.load(Ordering::SeqCst) {
+            &["--user=root:root"]
+        } else {
+            &[]
+        };
+        ask(endpoints, &[root, arguments].concat())
+    }
+
+    /// Has etcd ask for users from now on. etcdctl is `root` then, and may do everything.
+    #[track_caller]
+    pub fn ask_for_users(&self) {
+        self.etcdctl(&["user", "add", "root:root"]);
+        self.etcdctl(&["user", "grant-role", "root", "root"]);
+        self.etcdctl(&["auth", "enable"]);
+        self.asks_for_users.store(true, Ordering::SeqCst);
     }
 
     /// Starts an etcdctl that stays, such as `lock NAME COMMAND` or `elect NAME PROPOSAL`.
@@ -157,7 +176,7 @@ impl Etcd {
 
     /// Whether `member` answers a linearizable read, and belongs to this cluster.
     pub(super) fn answers_at(&self, member: &Member) -> bool {
-        let at = |arguments: &[&str]| ask(&member.endpoint(), arguments);
+        let at = |arguments: &[&str]| self.ask(&member.endpoint(), arguments);
         at(&["get", "--consistency=l", "none"]).is_ok()
             && at(&["member", "list"])
                 .is_ok_and(|list| self.members().iter().all(|m| list.contains(m.name())))

@@ -28,6 +28,7 @@ pub mod helper;
 mod instants;
 pub mod isolation;
 mod log;
+pub mod pki;
 mod ports;
 mod process;
 mod proxy;
@@ -56,6 +57,7 @@ pub use freezer::Freezer;
 pub use instants::{Instants, instant_of};
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
+pub use pki::Pki;
 pub use ports::Port;
 pub use process::{
     children_of, count_deliveries, deliveries, in_namespace_of, is_alive, is_stopped,

@@ -41,7 +41,13 @@ impl Proxy {
     /// A proxy before the first member of `etcd`.
     #[track_caller]
     pub fn new(etcd: &Etcd) -> Self {
-        let to: SocketAddr = etcd.endpoint().parse().expect("an address");
+        Self::to(&etcd.endpoint())
+    }
+
+    /// A proxy before any address.
+    #[track_caller]
+    pub fn to(address: &str) -> Self {
+        let to: SocketAddr = address.parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let network = Arc::new(Network::default());

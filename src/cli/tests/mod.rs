@@ -8,6 +8,7 @@ use crate::election::Token;
 use crate::query::Ask;
 use crate::report::Level;
 
+mod access;
 mod pages;
 mod values;
 
@@ -18,7 +19,7 @@ fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Parsed, UsageError>
     parse(
         args.map(OsString::from),
         |name| env.get(name).map(OsString::from),
-        |list| {
+        |list, _| {
             if list.is_empty() || list.contains("bad") {
                 Err(format!("{list:?} is no endpoint"))
             } else {
@@ -87,13 +88,19 @@ fn the_command_begins_at_the_first_word_or_after_two_dashes() {
 fn arguments_that_are_not_utf_8_pass_unharmed() {
     let odd = OsString::from_vec(b"\xff\xfe".to_vec());
     let args = ["leaderrun", "-k", "k", "--", "echo"].map(OsString::from);
-    let parsed = parse(args.into_iter().chain([odd.clone()]), |_| None, |_| Ok(()));
+    let parsed = parse(
+        args.into_iter().chain([odd.clone()]),
+        |_| None,
+        |_, _| Ok(()),
+    );
     let Ok(Parsed::Run(options)) = parsed else {
         panic!("{parsed:?}")
     };
     assert_eq!(options.command[1], odd);
     let args = ["leaderrun".into(), "-k".into(), odd, "true".into()];
-    let message = parse(args, |_| None, |_| Ok(())).unwrap_err().to_string();
+    let message = parse(args, |_| None, |_, _| Ok(()))
+        .unwrap_err()
+        .to_string();
     assert!(
         message.starts_with("--key: the value is not valid UTF-8"),
         "{message}"

@@ -42,13 +42,24 @@ fn every_option_has_its_variable() {
         asked.borrow_mut().insert(name.to_owned());
         (name == "LEADERRUN_KEY").then(|| "k".into())
     };
-    parse(args, lookup, |_| Ok(())).unwrap();
+    parse(args, lookup, |_, _| Ok(())).unwrap();
     let mut expected: BTreeSet<_> = options_of_clap()
         .into_iter()
         .filter(|(long, _)| long != "help" && long != "version")
         .map(|(long, _)| environment::variable(&long))
         .collect();
-    expected.insert("ETCDCTL_ENDPOINTS".to_owned());
+    expected.extend(
+        [
+            "LEADERRUN_PASSWORD",
+            "ETCDCTL_ENDPOINTS",
+            "ETCDCTL_CACERT",
+            "ETCDCTL_CERT",
+            "ETCDCTL_KEY",
+            "ETCDCTL_USER",
+            "ETCDCTL_PASSWORD",
+        ]
+        .map(str::to_owned),
+    );
     assert_eq!(asked.into_inner(), expected);
 }
 

@@ -111,12 +111,7 @@ impl Supervisor {
     fn order_start(&mut self, term: Term) {
         let deadline = term.deadline;
         let order = Start {
-            environment: environment::of_command(
-                &self.options.key,
-                &self.options.id,
-                &self.options.endpoints,
-                &term,
-            ),
+            environment: environment::of_command(&self.options, &term),
             deadline,
             grace: term.timeline.grace(),
             margin: term.timeline.margin(),

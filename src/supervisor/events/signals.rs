@@ -23,6 +23,8 @@ impl Supervisor {
                     asks_to_end(signal) || (signal.0 == libc::SIGHUP && self.job.has_terminal());
                 if ends && !ignored {
                     self.leave(ExitStatus::ToldToEnd(signal.0));
+                } else if signal.0 == libc::SIGHUP && !ignored {
+                    self.election.reload();
                 } else if is_stop(signal) && !ignored {
                     self.stop_too(signal);
                 }
