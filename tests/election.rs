@@ -730,7 +730,7 @@ async fn an_etcd_that_asks_for_a_user_is_a_failure_at_once() {
     let mut runner = Runner::start(config(endpoints(&etcd), "a", 5));
     let error = failed(&mut runner).await;
     assert!(
-        matches!(&error, ElectionError::Refused(text) if text.contains("--endpoints")),
+        matches!(&error, ElectionError::Refused(text) if text.contains("asks for a user: give --user")),
         "{error}"
     );
     assert!(runner.next().await.is_none());

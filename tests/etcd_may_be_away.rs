@@ -224,7 +224,7 @@ fn a_refusal_is_a_failure_at_once() {
     assert_eq!(run.wait().code(), Some(125));
     let stderr = run.stderr();
     assert!(
-        stderr.contains("error: ") && stderr.contains("--endpoints"),
+        stderr.contains("error: ") && stderr.contains("etcd asks for a user"),
         "{stderr}"
     );
     assert!(!stderr.contains("trying again"), "{stderr}");
@@ -251,7 +251,7 @@ fn a_refusal_in_standby_is_a_warning_and_tried_again() {
     eventually(LIMIT, || {
         warnings(&run)
             .iter()
-            .any(|w| w.contains("named by --endpoints asks for a user"))
+            .any(|w| w.contains("etcd asks for a user"))
     });
     as_root(&etcd, &["auth", "disable"]);
     etcd.del(&foreign);
