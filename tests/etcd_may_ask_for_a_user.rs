@@ -286,6 +286,27 @@ fn simple_tokens_may_end_while_it_leads() {
     }
 }
 
+#[test]
+fn a_login_that_takes_longer_than_an_attempt_is_waited_for() {
+    if !require_etcd() {
+        return;
+    }
+    // A password takes etcd more than a second to check, which is what an attempt is given.
+    let slow = Guarded::start(&[
+        "--bcrypt-cost=14".to_owned(),
+        "--auth-token-ttl=1".to_owned(),
+    ]);
+    let leader = slow.candidate().grace("1s").arg("-v").spawn();
+    leader.wait_event("started");
+    leader.wait_nth_event("renewed", 2);
+    let failed = texts(&leader, "renewal-failed", "error");
+    assert!(
+        failed.contains("log in: no answer yet"),
+        "this tests nothing: {failed}"
+    );
+    assert!(leader.events_named("stopping").is_empty());
+}
+
 /// What has etcd sign its tokens.
 fn jwt(pki: &Pki, ttl: &str) -> Vec<String> {
     pki.authority("jwt");
