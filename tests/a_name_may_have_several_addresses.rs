@@ -12,7 +12,7 @@ const NAME: &str = "etcd.leaderrun.test";
 
 /// The candidate, in a mount namespace where `NAME` has these addresses, in their order.
 fn where_name_is(addresses: &[&str], files: &Scratch, candidate: Candidate) -> Candidate {
-    let lines: String = addresses.iter().map(|a| format!("{a} {NAME}\n")).collect();
+    let lines = addresses.join(&format!(" {NAME}\n")) + &format!(" {NAME}\n");
     let hosts = files.path("hosts");
     fs::write(&hosts, lines).expect("own directory");
     let bind = format!("mount --bind {} /etc/hosts && exec \"$@\"", hosts.display());

@@ -5,88 +5,10 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
+use support::guarded::{Guarded, PASSWORD, USER, permissions};
 use support::pki::LOOPBACK;
 use support::*;
-
-const USER: &str = "scheduler";
-const PASSWORD: &str = "correct-horse";
-
-/// The permissions that the README names, and no others.
-fn permissions() -> Vec<Vec<String>> {
-    let words = |tail: &str| tail.split(' ').map(str::to_owned).collect();
-    vec![
-        words(&format!("readwrite --prefix {KEY}/")),
-        words(&format!("readwrite {KEY}.term")),
-        words(&format!("readwrite {KEY}.resign")),
-    ]
-}
-
-/// An etcd with that user, which has exactly the permissions that it needs, and its password in a file.
-struct Guarded {
-    etcd: Etcd,
-    files: Scratch,
-}
-
-impl Guarded {
-    #[track_caller]
-    fn start(arguments: &[String]) -> Self {
-        // Passwords that are quick to check: many tests at once have etcd check many.
-        let cheap = ["--bcrypt-cost=4".to_owned()];
-        let arguments = [&cheap[..], arguments].concat();
-        Self::guard(Etcd::start_also_at("http://127.0.0.1", &arguments))
-    }
-
-    #[track_caller]
-    fn guard(etcd: Etcd) -> Self {
-        let guarded = Self {
-            etcd,
-            files: Scratch::new("user"),
-        };
-        guarded.add_user();
-        guarded.etcd.ask_for_users();
-        guarded
-    }
-
-    #[track_caller]
-    fn add_user(&self) {
-        self.etcd.etcdctl(&["role", "add", USER]);
-        for permission in permissions() {
-            let mut words = vec!["role", "grant-permission", USER];
-            words.extend(permission.iter().map(String::as_str));
-            self.etcd.etcdctl(&words);
-        }
-        self.etcd
-            .etcdctl(&["user", "add", &format!("{USER}:{PASSWORD}")]);
-        self.etcd.etcdctl(&["user", "grant-role", USER, USER]);
-        self.write_password(PASSWORD);
-    }
-
-    fn password_file(&self) -> PathBuf {
-        self.files.path("password")
-    }
-
-    fn write_password(&self, password: &str) {
-        let new = self.files.path("new");
-        fs::write(&new, format!("{password}\n")).expect("own directory");
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).expect("own file");
-        fs::rename(new, self.password_file()).expect("own directory");
-    }
-
-    fn candidate(&self) -> Candidate {
-        Candidate::new(&self.etcd)
-            .args(["--user", USER, "--password-file"])
-            .arg(self.password_file())
-    }
-
-    #[track_caller]
-    fn end(&self, run: &Running) {
-        run.signal(Signal::SIGTERM);
-        run.wait_gone();
-        self.etcd.assert_nothing_left();
-    }
-}
 
 fn texts(run: &Running, event: &str, field: &str) -> String {
     let text = |e: Value| format!("{}\n", e[field]);
@@ -376,11 +298,7 @@ fn a_leader_goes_on_when_etcd_begins_to_ask_for_users() {
         return;
     }
     let etcd = Etcd::start();
-    let guarded = Guarded {
-        etcd,
-        files: Scratch::new("user"),
-    };
-    guarded.add_user();
+    let guarded = Guarded::not_yet(etcd);
     // Where nobody is asked for a user, to have one does no harm.
     let leader = guarded.candidate().arg("-v").spawn();
     leader.wait_event("renewed");

@@ -69,6 +69,8 @@ fn the_environment_is_the_users_without_ours_and_with_the_term() {
         ("LEADERRUN_LEASE_ID", &lease),
         ("LEADERRUN_ID", "me"),
         ("LEADERRUN_ENDPOINTS", &endpoints),
+        // And never the password.
+        ("LEADERRUN_USER", "root"),
         ("ETCD_LOCK_KEY", &leader_key),
         ("ETCD_LOCK_REV", &token),
     ]);

@@ -233,7 +233,7 @@ fn refusal(error: &Error, key: &str, user: Option<&str>) -> String {
                 |user| format!("the user {user:?}"),
             );
             format!(
-                "{text}: {user} needs a role that may read and write {key}.term and all keys with the prefix {key}/"
+                "{text}: {user} needs a role that may read and write {key}, {key}.term, {key}.resign and all keys with the prefix {key}/"
             )
         }
         _ if text.contains("TTL") => format!("{text}: use a shorter --ttl"),

@@ -19,8 +19,8 @@ use crate::etcd::{Access, Connection, Endpoint, Error, Pool};
 use crate::exit_status::ExitStatus;
 use crate::runtime;
 
-/// How long one endpoint is given for one call.
-const CALL: Duration = Duration::from_secs(2);
+/// How long one endpoint is given: as etcdctl has it, long enough for etcd to elect another raft leader.
+const CALL: Duration = Duration::from_secs(5);
 
 /// A question, and what it needs to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ mod container;
 mod etcd;
 mod etcdctl;
 mod freezer;
+pub mod guarded;
 pub mod helper;
 mod instants;
 pub mod isolation;

@@ -17,10 +17,10 @@ fn shown(file: &SettingFile) -> String {
     file.to_string()
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it is what an access has")]
-fn login(user: &str, password: Password) -> Option<Login> {
+#[track_caller]
+fn assert_login(args: &[&str], env: &[(&str, &str)], user: &str, password: Password) {
     let user = user.to_owned();
-    Some(Login { user, password })
+    assert_eq!(access(args, env).login, Some(Login { user, password }));
 }
 
 fn given(source: &str, secret: &str) -> Password {
@@ -61,24 +61,14 @@ fn flags_beat_our_variables_and_those_beat_etcdctls() {
 #[test]
 fn a_password_comes_from_the_file_then_from_ours_then_from_theirs() {
     let theirs = ("ETCDCTL_USER", "them:of:colons");
-    assert_eq!(
-        access(&[], &[theirs]).login,
-        login("them", given("ETCDCTL_USER", "of:colons"))
-    );
+    let beside = given("ETCDCTL_USER", "of:colons");
+    assert_login(&[], &[theirs], "them", beside);
     let apart = [("ETCDCTL_USER", "a:b"), ("ETCDCTL_PASSWORD", "pw")];
-    assert_eq!(
-        access(&[], &apart).login,
-        login("a:b", given("ETCDCTL_PASSWORD", "pw"))
-    );
+    assert_login(&[], &apart, "a:b", given("ETCDCTL_PASSWORD", "pw"));
     let ours = [theirs, ("LEADERRUN_PASSWORD", "pw")];
-    assert_eq!(
-        access(&[], &ours).login,
-        login("them", given("LEADERRUN_PASSWORD", "pw"))
-    );
-    assert_eq!(
-        access(&["--user", "us"], &ours).login,
-        login("us", given("LEADERRUN_PASSWORD", "pw"))
-    );
+    let password = given("LEADERRUN_PASSWORD", "pw");
+    assert_login(&[], &ours, "them", password.clone());
+    assert_login(&["--user", "us"], &ours, "us", password);
     let file = access(&["--password-file", "/pw"], &ours).login.unwrap();
     assert!(matches!(file.password, Password::File(f) if shown(&f) == "--password-file /pw"));
     // The password of another user is none.
