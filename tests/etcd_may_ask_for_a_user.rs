@@ -68,8 +68,9 @@ fn a_missing_permission_is_refused_at_once_and_told() {
     let message = refusal(guarded.candidate().key("/election/other"));
     assert!(
         message.contains("permission denied: the user \\\"scheduler\\\" needs a role")
-            && message
-                .contains("/election/other.term and all keys with the prefix /election/other/"),
+            && message.contains(
+                "/election/other.term, /election/other.resign and all keys with the prefix"
+            ),
         "{message}"
     );
     guarded.etcd.assert_nothing_left();

@@ -67,8 +67,13 @@ impl Guarded {
             words.extend(permission.iter().map(String::as_str));
             self.etcd.etcdctl(&words);
         }
-        self.etcd
-            .etcdctl(&["user", "add", &format!("{USER}:{PASSWORD}")]);
+        // On a busy machine etcd may give up on it, and do it all the same: passwords are slow to hash.
+        super::eventually(3 * super::LIMIT, || {
+            let added = self
+                .etcd
+                .try_etcdctl(&["user", "add", &format!("{USER}:{PASSWORD}")]);
+            added.is_ok() || added.is_err_and(|e| e.contains("already exists"))
+        });
         self.etcd.etcdctl(&["user", "grant-role", USER, USER]);
         self.write_password(PASSWORD);
     }
