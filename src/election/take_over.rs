@@ -119,13 +119,21 @@ impl Observer {
 
     /// From when on a record that was first seen at `first` no longer protects its holder.
     pub fn free_at(&self, record: &Record, first: BootInstant) -> BootInstant {
-        let waited_out = first + record.ttl;
-        let free = if record.clock.shares_clock_with(&self.clock) {
-            waited_out.min(record.deadline.another_may_start(record.margin))
+        let free = record.free_at(first, &self.clock);
+        self.vanished.map_or(free, |gone| free.max(gone.until))
+    }
+}
+
+impl Record {
+    /// From when on this version, first seen at `first` by whoever reads `clock`, no longer protects
+    /// its holder.
+    pub fn free_at(&self, first: BootInstant, clock: &ClockIdentity) -> BootInstant {
+        let waited_out = first + self.ttl;
+        if self.clock.shares_clock_with(clock) {
+            waited_out.min(self.deadline.another_may_start(self.margin))
         } else {
             waited_out
-        };
-        self.vanished.map_or(free, |gone| free.max(gone.until))
+        }
     }
 }
 
