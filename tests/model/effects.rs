@@ -21,7 +21,6 @@ impl Election {
     }
 
     fn act(&self, state: &mut State, who: Who, act: Act) {
-        let others = who.other();
         match act {
             Act::LoseKey => state[who].key = None,
             Act::Apply => {
@@ -35,16 +34,11 @@ impl Election {
                     self.write(state, who, sent);
                 }
             }
-            Act::Join => {
-                if let Some(record) = &mut state.record
-                    && record.owner == who
-                {
-                    record.current = false;
+            Act::Join => join(state, who),
+            Act::Gain => {
+                if let Some(seen) = &mut state[who].seen {
+                    (seen.first, seen.gained) = (self.ticks.ttl.min(seen.first + 1), true);
                 }
-                state.older = others;
-                let c = &mut state[who];
-                (c.phase, c.key) = (Phase::Standby, Some(Key { renewed: 0 }));
-                (c.outranked, c.flight, c.late) = (false, None, None);
             }
             Act::KeepAlive => state[who].key = Some(Key { renewed: 0 }),
             Act::Look => {
@@ -52,8 +46,11 @@ impl Election {
                     Some(seen) if !self.keeps(Rule::PresentVersion) => seen.first,
                     _ => 0,
                 };
-                let present = true;
-                state[who].seen = Some(Seen { first, present });
+                state[who].seen = Some(Seen {
+                    first,
+                    present: true,
+                    gained: false,
+                });
             }
             Act::Adopt => state[who].phase = Phase::Leading,
             Act::Send { stalled } => send(state, who, stalled),
@@ -306,6 +303,19 @@ impl Election {
             }
         }
     }
+}
+
+/// A new candidacy, at the queue's tail.
+fn join(state: &mut State, who: Who) {
+    if let Some(record) = &mut state.record
+        && record.owner == who
+    {
+        record.current = false;
+    }
+    state.older = who.other();
+    let c = &mut state[who];
+    (c.phase, c.key) = (Phase::Standby, Some(Key { renewed: 0 }));
+    (c.outranked, c.flight, c.late) = (false, None, None);
 }
 
 /// No version that was seen before is the present one.

@@ -168,6 +168,7 @@ impl Election {
             Act::Hold => c.run.is_some_and(|r| r.withstands).then_some(12),
             Act::Send { stalled: true }
             | Act::ApplyLate
+            | Act::Gain
             | Act::GiveUp
             | Act::Forget
             | Act::AskToStop

@@ -60,6 +60,8 @@ pub enum Setting {
     OneHost,
     /// The clocks show different times, and only their rate is the same.
     TwoHosts,
+    /// The same, and B's clock gains a tick on A's while it waits.
+    Drifting,
     /// On one host, and the command may withstand SIGKILL. Its holder is reachable from then on.
     Withstanding,
     /// B is no leaderrun, but a client that trusts leases alone. Nobody revokes or deletes by hand, and etcd

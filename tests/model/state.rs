@@ -115,6 +115,8 @@ pub struct Seen {
     pub first: Age,
     /// The version seen is the one that stands.
     pub present: bool,
+    /// The reader's clock has gained a tick since.
+    pub gained: bool,
 }
 
 /// A transaction that writes the record, after a keepalive that was acknowledged.

@@ -29,6 +29,8 @@ pub enum Step {
 /// What one candidate does, or what is done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
+    // The clocks
+    Gain,
     // etcd and its administrators
     /// The candidate key is gone, by itself or with its lease.
     LoseKey,
@@ -147,6 +149,12 @@ impl Election {
                     acts.push(Act::KillInVain);
                 }
             }
+        }
+        if self.setting == Setting::Drifting
+            && who == Who::B
+            && c.seen.is_some_and(|seen| !seen.gained)
+        {
+            acts.push(Act::Gain);
         }
         match c.tree {
             Tree::Empty => {}
