@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::beat::Life;
 use super::etcd::Etcd;
+use super::network::Node;
 use super::running::Running;
 use super::scratch::Scratch;
 
@@ -154,6 +155,12 @@ impl Candidate {
     pub fn under<A: AsRef<OsStr> + ?Sized>(mut self, wrapper: &[&A]) -> Self {
         self.wrapper = wrapper.iter().map(|a| a.as_ref().to_owned()).collect();
         self
+    }
+
+    /// Runs leaderrun on a node of a network.
+    pub fn on(self, node: &Node) -> Self {
+        let wrapper = node.entering();
+        self.under(&wrapper.iter().collect::<Vec<_>>())
     }
 
     /// Where the wrapper finds leaderrun, if that is not where the build has put it.

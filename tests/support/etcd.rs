@@ -1,4 +1,4 @@
-//! A real etcd, of one member or several, on loopback.
+//! A real etcd, of one member or several, on loopback or in a network of the test's own.
 
 use std::fs::File;
 use std::net::TcpStream;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::network::Network;
 use super::ports::Port;
 use super::process::{MARK, spawn_mortal};
 use super::scratch::{Scratch, tail};
@@ -20,16 +21,35 @@ use super::{LIMIT, etcd_path, is_stopped, unique_id, within};
 #[derive(Debug)]
 pub struct Etcd {
     members: Vec<Member>,
+    /// What etcdctl is run by, to reach every member.
+    pub(super) asked_from: Vec<String>,
     dir: Scratch,
     also_at: Vec<Port>,
     /// Whether etcdctl has to log in.
     pub(super) asks_for_users: AtomicBool,
 }
 
+/// Where a member runs: what runs it there, and its address.
+#[derive(Clone, Debug)]
+struct Place {
+    entering: Vec<String>,
+    address: String,
+}
+
+impl Place {
+    fn loopback() -> Self {
+        Self {
+            entering: Vec::new(),
+            address: "127.0.0.1".to_owned(),
+        }
+    }
+}
+
 /// One member: it can be frozen, thawed, killed and started again on its data.
 #[derive(Debug)]
 pub struct Member {
     name: String,
+    place: Place,
     client: Port,
     peer: Port,
     arguments: Vec<String>,
@@ -60,7 +80,7 @@ impl Etcd {
     /// `size` members that answer, each with further arguments.
     #[track_caller]
     pub fn start_with(size: usize, arguments: &[&str]) -> Self {
-        Self::start_at(size, &[], arguments)
+        Self::start_at(&vec![Place::loopback(); size], &[], &[], arguments)
     }
 
     /// One member that can be reached at `url` (scheme and host) too, at [`Self::port`]. Plain http on
@@ -68,14 +88,31 @@ impl Etcd {
     #[track_caller]
     pub fn start_also_at(url: &str, arguments: &[String]) -> Self {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Self::start_at(1, &[url], &arguments)
+        Self::start_at(&[Place::loopback()], &[], &[url], &arguments)
+    }
+
+    /// `size` members that answer, on the first nodes of the network, a node for each.
+    #[track_caller]
+    pub fn start_on(network: &Network, size: usize) -> Self {
+        let places: Vec<Place> = (0..size)
+            .map(|n| Place {
+                entering: network.node(n).entering(),
+                address: network.node(n).address().to_owned(),
+            })
+            .collect();
+        Self::start_at(&places, &network.entering(), &[], &[])
     }
 
     #[track_caller]
-    fn start_at(size: usize, urls: &[&str], arguments: &[&str]) -> Self {
+    fn start_at(
+        places: &[Place],
+        asked_from: &[String],
+        urls: &[&str],
+        arguments: &[&str],
+    ) -> Self {
         // Reserved ports are free unless a stranger took one meanwhile; then take others.
         for _ in 0..5 {
-            let etcd = Self::prepare(size, urls, arguments);
+            let etcd = Self::prepare(places, asked_from, urls, arguments);
             for member in &etcd.members {
                 member.spawn();
             }
@@ -91,28 +128,30 @@ impl Etcd {
         panic!("no free ports for etcd");
     }
 
-    fn prepare(size: usize, urls: &[&str], further: &[&str]) -> Self {
+    fn prepare(places: &[Place], asked_from: &[String], urls: &[&str], further: &[&str]) -> Self {
         let dir = Scratch::new("etcd");
         let token = unique_id();
-        let ports: Vec<(Port, Port)> = (0..size)
-            .map(|_| (Port::reserve(), Port::reserve()))
+        let ports: Vec<(&Place, Port, Port)> = places
+            .iter()
+            .map(|place| (place, Port::reserve(), Port::reserve()))
             .collect();
         // The names are unique, so that a foreign etcd on our port cannot pass for ours.
         let name = |i: usize| format!("m{i}-{token}");
-        let url = |port: &Port| format!("http://127.0.0.1:{}", port.number());
+        let url =
+            |place: &Place, port: &Port| format!("http://{}:{}", place.address, port.number());
         let peers: Vec<String> = ports
             .iter()
             .enumerate()
-            .map(|(i, (_, peer))| format!("{}={}", name(i), url(peer)))
+            .map(|(i, (place, _, peer))| format!("{}={}", name(i), url(place, peer)))
             .collect();
         let peers = peers.join(",");
         let also_at: Vec<Port> = urls.iter().map(|_| Port::reserve()).collect();
         let members = ports
             .into_iter()
             .enumerate()
-            .map(|(i, (client, peer))| {
+            .map(|(i, (place, client, peer))| {
                 let data = dir.path(&format!("m{i}.data")).display().to_string();
-                let (client_url, peer_url) = (url(&client), url(&peer));
+                let (client_url, peer_url) = (url(place, &client), url(place, &peer));
                 let further_urls = urls.iter().zip(&also_at);
                 let listen = further_urls.fold(client_url.clone(), |all, (url, port)| {
                     format!("{all},{url}:{}", port.number())
@@ -139,6 +178,7 @@ impl Etcd {
                 arguments.extend(further.iter().map(|&s| s.to_owned()));
                 Member {
                     name: name(i),
+                    place: place.clone(),
                     client,
                     peer,
                     arguments,
@@ -149,6 +189,7 @@ impl Etcd {
             .collect();
         Self {
             members,
+            asked_from: asked_from.to_vec(),
             dir,
             also_at,
             asks_for_users: AtomicBool::new(false),
@@ -245,9 +286,9 @@ impl Drop for Etcd {
 }
 
 impl Member {
-    /// `127.0.0.1:PORT`.
+    /// `127.0.0.1:PORT`, or the address of its node.
     pub fn endpoint(&self) -> String {
-        self.client.address()
+        format!("{}:{}", self.place.address, self.client.number())
     }
 
     /// The peer port, for those who want to cut members off from each other.
@@ -344,8 +385,11 @@ impl Member {
             .append(true)
             .open(&self.log)
             .expect("log file");
-        let mut command = Command::new(etcd_path());
+        let etcd = [etcd_path().display().to_string()];
+        let mut words = self.place.entering.iter().chain(&etcd);
+        let mut command = Command::new(words.next().expect("etcd at least"));
         command
+            .args(words)
             .args(&self.arguments)
             .env(MARK, &self.name)
             .stdin(Stdio::null())
@@ -362,7 +406,20 @@ impl Member {
     }
 
     fn listens(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.client.number())).is_ok()
+        if self.place.entering.is_empty() {
+            return TcpStream::connect(("127.0.0.1", self.client.number())).is_ok();
+        }
+        // The kernel's table of the namespace: local address and port in hex, remote ones, 0A = LISTEN.
+        let table = self
+            .pid()
+            .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/net/tcp")));
+        let port = format!(":{:04X}", self.client.number());
+        table.and_then(Result::ok).is_some_and(|table| {
+            table.lines().any(|line| {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                matches!(fields[..], [_, local, _, "0A", ..] if local.ends_with(&port))
+            })
+        })
     }
 
     /// Whether the process ended although nobody killed it.

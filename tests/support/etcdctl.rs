@@ -44,15 +44,6 @@ impl Etcd {
         self.ask(&up.join(","), arguments)
     }
 
-    fn ask(&self, endpoints: &str, arguments: &[&str]) -> Result<String, String> {
-        let root: &[&str] = if self.asks_for_users.load(Ordering::SeqCst) {
-            &["--user=root:root"]
-        } else {
-            &[]
-        };
-        ask(endpoints, &[root, arguments].concat())
-    }
-
     /// Has etcd ask for users from now on. etcdctl is `root` then, and may do everything.
     #[track_caller]
     pub fn ask_for_users(&self) {
@@ -71,7 +62,18 @@ impl Etcd {
     /// The same, with that standard input.
     #[track_caller]
     pub fn spawn_etcdctl_with(&self, arguments: &[&str], stdin: Stdio) -> Running {
-        let mut command = etcdctl(&self.endpoints());
+        self.spawn_etcdctl_under(&self.asked_from, arguments, stdin)
+    }
+
+    /// The same at another place, such as a node of a network.
+    #[track_caller]
+    pub fn spawn_etcdctl_under(
+        &self,
+        wrapper: &[String],
+        arguments: &[&str],
+        stdin: Stdio,
+    ) -> Running {
+        let mut command = etcdctl(wrapper, &self.endpoints());
         command.args(arguments);
         let streams = [Some(stdin), None, None];
         Running::spawn_in(Scratch::new("etcdctl"), "etcdctl", command, streams, None)
@@ -163,7 +165,7 @@ impl Etcd {
         within(LIMIT, || {
             self.members()
                 .iter()
-                .position(|m| m.is_running() && says_that_it_leads(m))
+                .position(|m| m.is_running() && self.says_that_it_leads(m))
         })
         .unwrap_or_else(|| panic!("no raft leader:\n{}", self.logs()))
     }
@@ -181,35 +183,43 @@ impl Etcd {
             && at(&["member", "list"])
                 .is_ok_and(|list| self.members().iter().all(|m| list.contains(m.name())))
     }
-}
 
-fn says_that_it_leads(member: &Member) -> bool {
-    let Ok(json) = ask(&member.endpoint(), &["endpoint", "status", "-w", "json"]) else {
-        return false;
-    };
-    let answer: Value = serde_json::from_str(&json).unwrap_or_default();
-    let status = &answer[0]["Status"];
-    let itself = &status["header"]["member_id"];
-    !itself.is_null() && *itself == status["leader"]
-}
+    fn says_that_it_leads(&self, member: &Member) -> bool {
+        let Ok(json) = self.ask(&member.endpoint(), &["endpoint", "status", "-w", "json"]) else {
+            return false;
+        };
+        let answer: Value = serde_json::from_str(&json).unwrap_or_default();
+        let status = &answer[0]["Status"];
+        let itself = &status["header"]["member_id"];
+        !itself.is_null() && *itself == status["leader"]
+    }
 
-fn ask(endpoints: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = etcdctl(endpoints)
-        .args(["--dial-timeout=2s", "--command-timeout=5s"])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| e.to_string())?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() {
-        Ok(text(&output.stdout))
-    } else {
-        Err(text(&output.stderr))
+    fn ask(&self, endpoints: &str, arguments: &[&str]) -> Result<String, String> {
+        let output = etcdctl(&self.asked_from, endpoints)
+            .args(["--dial-timeout=2s", "--command-timeout=5s"])
+            .args(
+                self.asks_for_users
+                    .load(Ordering::SeqCst)
+                    .then_some("--user=root:root"),
+            )
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| e.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stderr))
+        }
     }
 }
 
-fn etcdctl(endpoints: &str) -> Command {
-    let mut command = Command::new(etcdctl_path());
+fn etcdctl(wrapper: &[String], endpoints: &str) -> Command {
+    let program = [etcdctl_path().display().to_string()];
+    let mut words = wrapper.iter().chain(&program);
+    let mut command = Command::new(words.next().expect("etcdctl at least"));
+    command.args(words);
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"ETCDCTL_") {
             command.env_remove(name);

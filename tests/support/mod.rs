@@ -29,6 +29,7 @@ pub mod helper;
 mod instants;
 pub mod isolation;
 mod log;
+pub mod network;
 pub mod pki;
 mod ports;
 mod process;
@@ -56,6 +57,7 @@ pub use etcd::{Etcd, Member};
 pub use etcdctl::Entry;
 pub use freezer::Freezer;
 pub use instants::{Instants, instant_of};
+pub use network::Network;
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use pki::Pki;
@@ -147,13 +149,18 @@ pub fn require_etcd() -> bool {
     }
     let missing = missing.join(" and ");
     assert!(
-        std::env::var_os("LEADERRUN_TEST_REQUIRE").is_none_or(|v| v != "1"),
+        !is_skip_forbidden(),
         "{missing} cannot be run, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup, or set ETCD and ETCDCTL"
     );
     skip(&format!(
         "{missing} cannot be run (scripts/setup installs etcd; ETCD and ETCDCTL name others)"
     ));
     false
+}
+
+/// Whether a test that could run after `scripts/setup` is to fail instead of being skipped.
+fn is_skip_forbidden() -> bool {
+    std::env::var_os("LEADERRUN_TEST_REQUIRE").is_some_and(|v| v == "1")
 }
 
 /// Says loudly that the present test is skipped.

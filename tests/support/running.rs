@@ -179,17 +179,19 @@ impl Running {
     /// The guardian: the child of the supervisor that runs the same program.
     #[track_caller]
     pub fn guardian_pid(&self) -> Pid {
-        let program = |pid: Pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
-        let found = within(LIMIT, || {
-            let supervisor = program(self.pid)?;
-            children_of(self.pid)
-                .into_iter()
-                .find(|&child| program(child).as_ref() == Some(&supervisor))
-        });
-        match found {
+        match within(LIMIT, || self.guardian()) {
             Some(guardian) => guardian,
             None => panic!("no guardian\n{}", self.story()),
         }
+    }
+
+    /// The guardian, if there is one now.
+    pub fn guardian(&self) -> Option<Pid> {
+        let program = |pid: Pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let supervisor = program(self.pid)?;
+        children_of(self.pid)
+            .into_iter()
+            .find(|&child| program(child).as_ref() == Some(&supervisor))
     }
 
     /// The command's main process, from the newest `started` event.
