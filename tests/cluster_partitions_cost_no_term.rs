@@ -119,8 +119,8 @@ fn what_is_swallowed_around_one_member_many_times_costs_no_term_at_the_default_t
     let mut faults: Vec<(String, Vec<Way>)> = Vec::new();
     for member in MEMBERS {
         faults.push((format!("around m{member}"), network.around(member)));
-        faults.push((format!("into m{member}"), network.into_node(member)));
-        faults.push((format!("out of m{member}"), network.out_of(member)));
+        faults.push((format!("into m{member}"), network.ways_to(member)));
+        faults.push((format!("out of m{member}"), network.ways_from(member)));
         let cut = between(&[LEADER], &[member]);
         faults.push((format!("leader to m{member}"), cut));
     }
@@ -135,8 +135,8 @@ fn what_is_swallowed_around_one_member_many_times_costs_no_term_at_the_default_t
         if n >= count {
             ways = match n - count {
                 0 => network.around(raft_leader),
-                1 => network.into_node(raft_leader),
-                _ => network.out_of(raft_leader),
+                1 => network.ways_to(raft_leader),
+                _ => network.ways_from(raft_leader),
             };
         }
         let hits_leader = n >= count || fault.ends_with(&format!(" m{raft_leader}"));
@@ -215,12 +215,12 @@ fn a_leader_that_is_cut_off_is_dead_before_the_next_one_leads() {
 #[test]
 fn so_is_one_that_is_only_heard() {
     // Requests arrive, and renew the lease and the record for as long as connections last.
-    loses_etcd(|network| network.into_node(LEADER));
+    loses_etcd(|network| network.ways_to(LEADER));
 }
 
 #[test]
 fn so_is_one_that_only_hears() {
-    loses_etcd(|network| network.out_of(LEADER));
+    loses_etcd(|network| network.ways_from(LEADER));
 }
 
 /// Two halves, and one member that both see: of the halves' own members only one finds a quorum.

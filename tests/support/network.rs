@@ -17,6 +17,7 @@
 //! has the means (`tc netem`); TCP makes pauses of both, and pauses there are.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -93,10 +94,11 @@ impl Network {
         let mut links = String::from("link set lo up\n");
         for (n, node) in self.nodes.iter().enumerate() {
             let pid = node.holder.child.id();
-            links.push_str(&format!(
+            let _ = write!(
+                links,
                 "link add r{n} type veth peer name eth0 netns {pid}\n\
                  addr add 10.77.{n}.1/24 dev r{n}\nlink set r{n} up\n"
-            ));
+            );
         }
         own(&self.router, &links);
         let forward = "echo 1 >/proc/sys/net/ipv4/ip_forward";
@@ -149,16 +151,16 @@ impl Network {
 
     /// Both ways between the node and all others.
     pub fn around(&self, node: usize) -> Vec<Way> {
-        [self.into_node(node), self.out_of(node)].concat()
+        [self.ways_to(node), self.ways_from(node)].concat()
     }
 
     /// The ways that lead to the node.
-    pub fn into_node(&self, node: usize) -> Vec<Way> {
+    pub fn ways_to(&self, node: usize) -> Vec<Way> {
         (0..self.size()).map(|other| (other, node)).collect()
     }
 
     /// The ways that lead out of the node.
-    pub fn out_of(&self, node: usize) -> Vec<Way> {
+    pub fn ways_from(&self, node: usize) -> Vec<Way> {
         (0..self.size()).map(|other| (node, other)).collect()
     }
 

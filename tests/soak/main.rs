@@ -1,0 +1,188 @@
+//! Never two: candidates of one election under random faults of every sort at once, for as long as
+//! wanted, with a judge who knows nothing but what their commands write.
+//!
+//! The commands stamp one shared file. Asked is, among leaderruns: no stamp of an older token after a
+//! newer one's first, and no process of an older command alive when a newer starts; no release before
+//! the tree is empty; once the faults stop, each candidate leads in its turn; in the end nothing is
+//! left in etcd or in the process table.
+//!
+//! `LEADERRUN_SOAK_SECONDS` (30) is how long there are faults, `LEADERRUN_SOAK_SEED` decides them,
+//! `LEADERRUN_SOAK_SPINNERS` (0) compute all the while. `scripts/soak` sets them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod arena;
+mod nemesis;
+mod random;
+mod report;
+mod slot;
+mod stamps;
+
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use arena::{Arena, EndOnPanic, Phase, SLOTS, Settings};
+use stamps::Judge;
+use support::{LIMIT, helper, require_etcd, within};
+
+/// In the finale each candidate leads once; what was harmed before waits for a TTL first.
+const FINALE: Duration = Duration::from_secs(150);
+
+#[test]
+fn stamps_its_life() {
+    let Some(argument) = helper::asked() else {
+        return;
+    };
+    let argument = argument.into_string().expect("text");
+    let (file, life) = match argument.split_once('?') {
+        Some((file, life)) => (file, Some(life.parse().expect("milliseconds"))),
+        None => (&*argument, None),
+    };
+    stamps::live(file.as_ref(), life.map(Duration::from_millis));
+}
+
+#[test]
+fn never_two_whatever_happens_many_times() {
+    if !require_etcd() {
+        return;
+    }
+    let settings = Settings {
+        seed: number("LEADERRUN_SOAK_SEED").unwrap_or_else(from_the_clock),
+        time: Duration::from_secs(number("LEADERRUN_SOAK_SECONDS").unwrap_or(30)),
+        spinners: usize::try_from(number("LEADERRUN_SOAK_SPINNERS").unwrap_or(0)).expect("a few"),
+        broken: Vec::new(),
+    };
+    let Some((arena, judge)) = soak(settings) else {
+        return;
+    };
+    println!("{}", report::summary(&arena, &judge));
+    let sound = arena.record().violations.is_empty();
+    assert!(sound, "{}", report::evidence(&arena, &judge));
+}
+
+/// With a rule off, the same faults have to show two at once.
+#[cfg(feature = "break-rules")]
+mod with_a_rule_off {
+    use super::{Duration, Settings, report, require_etcd, soak};
+
+    fn two_at_once_without(rule: &str) {
+        if !require_etcd() {
+            return;
+        }
+        let settings = Settings {
+            seed: super::number("LEADERRUN_SOAK_SEED").unwrap_or_else(super::from_the_clock),
+            time: Duration::from_secs(120),
+            spinners: 0,
+            broken: vec![rule.to_owned()],
+        };
+        let Some((arena, judge)) = soak(settings) else {
+            return;
+        };
+        println!("{}", report::summary(&arena, &judge));
+        assert!(
+            judge.violation.is_some(),
+            "nothing goes wrong without {rule}"
+        );
+    }
+
+    #[test]
+    fn without_record_two_are_seen_many_times() {
+        two_at_once_without("record");
+    }
+
+    #[test]
+    fn without_take_over_wait_two_are_seen_many_times() {
+        two_at_once_without("take-over-wait");
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok().filter(|v| !v.is_empty())?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{variable}: {value:?} is no number")))
+}
+
+fn from_the_clock() -> u64 {
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    u64::from(now.subsec_nanos()) ^ now.as_secs()
+}
+
+/// Lets it happen; `None` where there can be no network.
+fn soak(settings: Settings) -> Option<(Arena, Judge)> {
+    println!("seed {}", settings.seed);
+    let arena = Arena::new(settings)?;
+    let mut judge = Judge::new(&arena.stamps());
+    thread::scope(|scope| {
+        let streams = [
+            nemesis::network,
+            nemesis::members,
+            nemesis::processes,
+            nemesis::keys,
+            nemesis::load,
+            nemesis::foreigners,
+        ];
+        let arena = &arena;
+        let streams = streams.map(|stream| scope.spawn(move || stream(arena)));
+        let slots = [0, 1, 2, 3].map(|slot| scope.spawn(move || slot::fill(arena, slot)));
+        let _end = EndOnPanic(arena);
+        let faults_end = Instant::now() + arena.settings.time;
+        while Instant::now() < faults_end && arena.phase() < Phase::Over {
+            thread::sleep(Duration::from_millis(100));
+            read_on(arena, &mut judge);
+        }
+        arena.note("the faults stop");
+        arena.enter(Phase::Finale);
+        let end = Instant::now() + FINALE;
+        while arena.phase() < Phase::Over && !slots.iter().all(ScopedJoinHandle::is_finished) {
+            thread::sleep(Duration::from_millis(100));
+            read_on(arena, &mut judge);
+            if Instant::now() > end {
+                let missing: Vec<usize> = (0..SLOTS.len())
+                    .filter(|&slot| !slots[slot].is_finished())
+                    .collect();
+                arena.violation(format!("slots {missing:?} have not led within {FINALE:?}"));
+            }
+        }
+        if arena.phase() < Phase::Over {
+            find_nothing_left(arena);
+        }
+        read_on(arena, &mut judge);
+        arena.enter(Phase::Over);
+        for stream in streams {
+            stream.join().expect("a stream of faults");
+        }
+    });
+    // Whoever was still there ended with the judgement.
+    for slot in 0..SLOTS.len() {
+        let family = arena.family(slot).take();
+        if let Some(family) = family {
+            slot::harvest(&arena, &family);
+        }
+    }
+    Some((arena, judge))
+}
+
+fn read_on(arena: &Arena, judge: &mut Judge) {
+    judge.read_on();
+    if arena.record().violations.is_empty()
+        && let Some((older, newer, how)) = &judge.violation
+    {
+        arena.violation(format!("tokens {older} and {newer} at once: {how}"));
+    }
+}
+
+fn find_nothing_left(arena: &Arena) {
+    let etcd = &arena.etcd;
+    etcd.wait_ready();
+    let nothing = || etcd.keys("").is_empty() && etcd.leases().is_empty();
+    // Killed foreigners leave leases that end by themselves, the longest after etcdctl's minute.
+    if within(3 * LIMIT, nothing).is_none() {
+        let (keys, leases) = (etcd.keys(""), etcd.leases());
+        arena.violation(format!("left in etcd: keys {keys:?}, leases {leases:?}"));
+    }
+    let living = stamps::living(&arena.key);
+    if !living.is_empty() {
+        arena.violation(format!("left alive: {living:?}"));
+    }
+}

@@ -1,0 +1,231 @@
+//! One candidate after another in the same place, and what their logs tell.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::arena::{Arena, EndOnPanic, Phase, SLOTS, Story};
+use crate::random::Random;
+use crate::support::{Candidate, Running, Signal, helper};
+
+/// A leaderrun, its guardian and its command.
+#[derive(Debug)]
+pub struct Family {
+    pub running: Running,
+    pub name: String,
+    /// What the nemesis has done to it.
+    pub harm: Harm,
+}
+
+/// The promise excludes that supervisor and guardian of one family are both killed or frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    None,
+    SupervisorPaused,
+    /// Nothing else may come.
+    Done,
+}
+
+/// How long an asked family may take to be gone: planned stop, farewell, and a busy machine.
+const END: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Timelines: TTL, grace, margin. The margins cover a busy machine.
+const TIMELINES: [[&str; 3]; 4] = [
+    ["4s", "700ms", "600ms"],
+    ["3s", "300ms", "500ms"],
+    ["5s", "1s", "600ms"],
+    ["4s", "1s", "600ms"],
+];
+
+/// Lives of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Plain,
+    IgnoresTerm,
+    Daemonizes,
+    DaemonizesIgnoringTerm,
+    Short,
+}
+
+/// Fills the slot until the finale, in which its candidate leads once more.
+pub fn fill(arena: &Arena, slot: usize) {
+    let _end = EndOnPanic(arena);
+    let mut random = Random::new(arena.settings.seed, "slot", slot);
+    for generation in 0.. {
+        let finale = arena.phase() >= Phase::Finale;
+        let name = format!("{}{generation}", ["a", "b", "c", "d"][slot]);
+        let (candidate, words) = candidate(arena, slot, &name, &mut random, finale);
+        let asked_to_end_after = random.millis(3000, 25_000);
+        if !arena.pause_until(Phase::Over, Duration::ZERO) {
+            return;
+        }
+        *arena.family(slot) = Some(Family {
+            running: candidate.spawn(),
+            name: name.clone(),
+            harm: Harm::None,
+        });
+        arena.note(&format!("{name} joins: {words}"));
+        let has_led = accompany(arena, slot, asked_to_end_after);
+        let family = arena.family(slot).take();
+        if let Some(family) = family {
+            arena.note(&format!("{name} is gone"));
+            harvest(arena, &family);
+        }
+        if has_led || !arena.pause_until(Phase::Over, random.millis(50, 1000)) {
+            return;
+        }
+    }
+}
+
+fn candidate(
+    arena: &Arena,
+    slot: usize,
+    name: &str,
+    random: &mut Random,
+    finale: bool,
+) -> (Candidate, String) {
+    let all = [
+        Life::Plain,
+        Life::IgnoresTerm,
+        Life::Daemonizes,
+        Life::DaemonizesIgnoringTerm,
+        Life::Short,
+    ];
+    let chosen = random.one_of(&all);
+    let life = if finale { Life::Plain } else { chosen };
+    let ends_after = random.millis(100, 3000);
+    let command = command(&arena.stamps(), life, ends_after);
+    let on_loss = random.one_of(&["exit", "campaign"]);
+    let [ttl, grace, margin] = TIMELINES[slot];
+    let first = random.below(3);
+    let endpoints = [0, 1, 2].map(|i| arena.etcd.member((first + i) % 3).endpoint());
+    let mut candidate = Candidate::new(&arena.etcd)
+        .id(name)
+        .key(&*arena.key)
+        .endpoints(endpoints.join(","))
+        .ttl(ttl)
+        .grace(grace)
+        .margin(margin)
+        .args(["-v", "--on-loss", on_loss, "--stop-timeout", "2s"])
+        .argv(command)
+        .on(arena.network.node(SLOTS[slot]));
+    for rule in &arena.settings.broken {
+        candidate = candidate.break_rule(rule);
+    }
+    (candidate, format!("{life:?} {on_loss}"))
+}
+
+fn command(stamps: &Path, life: Life, ends_after: Duration) -> Vec<OsString> {
+    let mut argument = stamps.as_os_str().to_owned();
+    if life == Life::Short {
+        argument.push(format!("?{}", ends_after.as_millis()));
+    }
+    let script = match life {
+        Life::Plain | Life::Short => r#"exec "$@""#,
+        Life::IgnoresTerm => r#"trap "" TERM; exec "$@""#,
+        Life::Daemonizes => r#"(setsid "$@" &); exec "$@""#,
+        Life::DaemonizesIgnoringTerm => r#"trap "" TERM; (setsid "$@" &); exec "$@""#,
+    };
+    let mut words: Vec<OsString> = ["sh", "-c", script, "sh"].map(Into::into).into();
+    words.extend(helper::argv("stamps_its_life", argument));
+    words
+}
+
+/// Until the family is gone. Says whether it has led in the finale.
+fn accompany(arena: &Arena, slot: usize, ask_after: Duration) -> bool {
+    let begun = Instant::now();
+    let mut asked: Option<Instant> = None;
+    let mut has_led = false;
+    loop {
+        thread::sleep(LOOK);
+        if arena.phase() == Phase::Over {
+            return false;
+        }
+        let guard = arena.family(slot);
+        let Some(family) = guard.as_ref() else {
+            return has_led;
+        };
+        let Family { running, name, .. } = family;
+        if running.try_wait().is_some() {
+            if running.tree().is_empty() {
+                return has_led;
+            }
+            // What is left of it ends by itself, or by nobody.
+            asked.get_or_insert_with(Instant::now);
+        } else if asked.is_none() {
+            let leads = arena.phase() == Phase::Finale && stands(running) == "started";
+            has_led |= leads;
+            if leads || begun.elapsed() >= ask_after && arena.phase() == Phase::Faults {
+                running.signal(Signal::SIGTERM);
+                asked = Some(Instant::now());
+            }
+        }
+        if asked.is_some_and(|asked| asked.elapsed() > END) {
+            let left = running.tree();
+            let what = format!("{name} does not end: {left:?}, {}", stands(running));
+            drop(guard);
+            arena.violation(what);
+        }
+    }
+}
+
+/// The last event that tells where it stands.
+pub fn stands(running: &Running) -> String {
+    const TELLING: [&str; 7] = [
+        "campaigning",
+        "waiting",
+        "elected",
+        "started",
+        "stopping",
+        "lost",
+        "released",
+    ];
+    let names = running.events().into_iter().rev();
+    let mut names = names.filter_map(|event| event["event"].as_str().map(str::to_owned));
+    let last = names.find(|name| TELLING.contains(&name.as_str()));
+    last.unwrap_or_default()
+}
+
+/// What the log of a family tells, which is over or about to be.
+pub fn harvest(arena: &Arena, family: &Family) {
+    let events = family.running.events();
+    let name = &family.name;
+    let (mut tokens, mut tree) = (Vec::new(), false);
+    let mut violations = Vec::new();
+    let mut record = arena.record();
+    record.families += 1;
+    for event in &events {
+        match event["event"].as_str().unwrap_or_default() {
+            "elected" => {
+                record.terms += 1;
+                tokens.extend(event["token"].as_u64());
+            }
+            "started" => tree = true,
+            "stopping" => {
+                let reason = event["reason"].as_str().unwrap_or_default();
+                *record.ends.entry(reason.to_owned()).or_default() += 1;
+            }
+            "tree-empty" => {
+                tree = false;
+                let headroom = event["headroom"].as_f64().unwrap_or_default();
+                if record.headroom.as_ref().is_none_or(|(h, _)| headroom < *h) {
+                    record.headroom = Some((headroom, format!("{name}: {event}")));
+                }
+            }
+            "released" if tree => violations.push(format!("{name} released over a living tree")),
+            _ => {}
+        }
+    }
+    let lines: Vec<String> = events.iter().map(ToString::to_string).collect();
+    record.stories.push(Story {
+        name: name.clone(),
+        tokens,
+        log: format!("{}\n{}", lines.join("\n"), family.running.stderr()),
+    });
+    drop(record);
+    for violation in violations {
+        arena.violation(violation);
+    }
+}
