@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::slot::Family;
+use crate::slot::{Family, stands};
 use crate::support::{Etcd, Network, Scratch, unique_id};
 
 /// How many members; they are the first nodes of the network.
@@ -148,6 +148,16 @@ impl Arena {
     pub fn family(&self, slot: usize) -> MutexGuard<'_, Option<Family>> {
         let family = self.families[slot].lock();
         family.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot whose candidate leads, as its log says; a frozen one goes on leading there.
+    pub fn leader(&self) -> Option<usize> {
+        (0..SLOTS.len()).find(|&slot| {
+            let family = self.family(slot);
+            family
+                .as_ref()
+                .is_some_and(|f| stands(&f.running) == "started")
+        })
     }
 
     /// Notes what happens.

@@ -1,6 +1,6 @@
 //! What goes wrong: independent streams of faults, one for each sort, so that faults of different
-//! sorts come at the same time. The seed decides kinds, targets and times; only what a target is doing
-//! at that moment is left to chance.
+//! sorts come at the same time. The seed decides kinds, targets and times, but half of the targets are
+//! whoever leads at that moment.
 //!
 //! Left out is what the promise excludes: supervisor and guardian of one family both killed or frozen,
 //! and the record deleted while its holder is frozen or cut off.
@@ -20,13 +20,20 @@ fn stream(arena: &Arena, name: &str) -> Random {
     Random::new(arena.settings.seed, name, 0)
 }
 
+/// The leader in half of all cases, else any slot.
+fn target(arena: &Arena, random: &mut Random) -> usize {
+    let (any, leader) = (random.below(SLOTS.len()), random.percent(50));
+    arena.leader().filter(|_| leader).unwrap_or(any)
+}
+
 /// What passes between nodes.
 pub fn network(arena: &Arena) {
     let _end = EndOnPanic(arena);
     let mut random = stream(arena, "network");
     let network = &arena.network;
     while arena.pause(random.millis(100, 3000)) {
-        let (member, host) = (random.below(MEMBERS), random.one_of(&HOSTS));
+        let member = random.below(MEMBERS);
+        let host = SLOTS[target(arena, &mut random)];
         let sides: Vec<bool> = (0..network.size()).map(|_| random.percent(50)).collect();
         let side = |wanted| (0..sides.len()).filter(|&n| sides[n] == wanted).collect();
         let (left, right): (Vec<usize>, Vec<usize>) = (side(true), side(false));
@@ -117,9 +124,11 @@ pub fn processes(arena: &Arena) {
     let _end = EndOnPanic(arena);
     let mut random = stream(arena, "processes");
     while arena.pause(random.millis(200, 3000)) {
-        let slot = random.below(SLOTS.len());
+        let slot = target(arena, &mut random);
         let number = random.below(10);
-        let time = random.millis(50, 8000);
+        // Shorter than the window for renewals, or longer than the TTL.
+        let times = [random.millis(50, 1500), random.millis(5000, 12_000)];
+        let time = random.one_of(&times);
         let Some((kind, name)) = harm(arena, slot, number) else {
             continue;
         };
@@ -182,10 +191,14 @@ pub fn keys(arena: &Arena) {
     let mut random = stream(arena, "keys");
     let etcd = &arena.etcd;
     while arena.pause(random.millis(1000, 6000)) {
-        let number = random.below(64);
+        // The oldest is the leader's, as a rule.
+        let (any, leader) = (random.below(64), random.percent(50));
+        let number = if leader { 0 } else { any };
         let revokes = random.percent(50);
         let prefix = format!("{}/", arena.key);
-        let listed = etcd.try_etcdctl(&["get", "--prefix", "--keys-only", &prefix]);
+        let order = ["--sort-by=CREATE", "--order=ASCEND"];
+        let get = ["get", "--prefix", "--keys-only", &prefix];
+        let listed = etcd.try_etcdctl(&[&get[..], &order].concat());
         let listed = listed.unwrap_or_default();
         let keys: Vec<&str> = listed.lines().filter(|line| !line.is_empty()).collect();
         if keys.is_empty() {
@@ -236,10 +249,10 @@ fn spinners(number: usize) -> Vec<Running> {
 pub fn foreigners(arena: &Arena) {
     let _end = EndOnPanic(arena);
     let mut random = stream(arena, "foreigners");
-    while arena.pause(random.millis(3000, 12_000)) {
+    while arena.pause(random.millis(5000, 20_000)) {
         let node = arena.network.node(random.one_of(&HOSTS));
         let time = random.millis(2000, 10_000);
-        let (kind, tail): (_, &[&str]) = if random.percent(80) {
+        let (kind, tail): (_, &[&str]) = if random.percent(95) {
             ("etcdctl lock", &["--ttl=5", "sleep", "0.5"])
         } else {
             ("etcdctl elect", &["somebody"])
@@ -257,7 +270,7 @@ pub fn foreigners(arena: &Arena) {
             // It gives back what it holds, if it can. Dropped, it is killed.
             foreigner.signal(Signal::SIGINT);
             let gone = || foreigner.try_wait().is_some();
-            crate::support::within(Duration::from_secs(2), gone);
+            crate::support::within(Duration::from_secs(5), gone);
         }
         arena.note(&format!("{kind} is gone"));
     }

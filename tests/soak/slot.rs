@@ -33,10 +33,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Timelines: TTL, grace, margin. The margins cover a busy machine.
 const TIMELINES: [[&str; 3]; 4] = [
-    ["4s", "700ms", "600ms"],
-    ["3s", "300ms", "500ms"],
-    ["5s", "1s", "600ms"],
+    ["3s", "700ms", "600ms"],
+    ["2s", "200ms", "600ms"],
     ["4s", "1s", "600ms"],
+    ["3s", "300ms", "500ms"],
 ];
 
 /// Lives of a command.
@@ -47,6 +47,7 @@ enum Life {
     Daemonizes,
     DaemonizesIgnoringTerm,
     Short,
+    ShortLeavingDaemon,
 }
 
 /// Fills the slot until the finale, in which its candidate leads once more.
@@ -92,6 +93,7 @@ fn candidate(
         Life::Daemonizes,
         Life::DaemonizesIgnoringTerm,
         Life::Short,
+        Life::ShortLeavingDaemon,
     ];
     let chosen = random.one_of(&all);
     let life = if finale { Life::Plain } else { chosen };
@@ -118,18 +120,25 @@ fn candidate(
 }
 
 fn command(stamps: &Path, life: Life, ends_after: Duration) -> Vec<OsString> {
-    let mut argument = stamps.as_os_str().to_owned();
-    if life == Life::Short {
-        argument.push(format!("?{}", ends_after.as_millis()));
-    }
+    let argument = |life: &str| {
+        let mut argument = stamps.as_os_str().to_owned();
+        argument.push(life);
+        helper::argv("stamps_its_life", argument)
+    };
+    let seconds = ends_after.as_secs_f64();
+    let leaving = format!(r#"trap "" TERM; (setsid "$@" &); sleep {seconds}"#);
     let script = match life {
         Life::Plain | Life::Short => r#"exec "$@""#,
+        Life::ShortLeavingDaemon => &leaving,
         Life::IgnoresTerm => r#"trap "" TERM; exec "$@""#,
         Life::Daemonizes => r#"(setsid "$@" &); exec "$@""#,
         Life::DaemonizesIgnoringTerm => r#"trap "" TERM; (setsid "$@" &); exec "$@""#,
     };
     let mut words: Vec<OsString> = ["sh", "-c", script, "sh"].map(Into::into).into();
-    words.extend(helper::argv("stamps_its_life", argument));
+    words.extend(match life {
+        Life::Short => argument(&format!("?{}", ends_after.as_millis())),
+        _ => argument(""),
+    });
     words
 }
 
