@@ -5,7 +5,7 @@
 //! Left out is what the promise excludes: supervisor and guardian of one family both killed or frozen,
 //! and the record deleted while its holder is frozen or cut off.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::kill;
@@ -259,7 +259,9 @@ pub fn foreigners(arena: &Arena) {
         };
         let verb = kind.rsplit(' ').next().expect("a word");
         let arguments = [&[verb, &*arena.key], tail].concat();
-        let foreigner = arena.etcd.spawn_etcdctl_under(&node.entering(), &arguments);
+        let foreigner = arena
+            .etcd
+            .spawn_etcdctl_under(&node.entering(), &arguments, Stdio::null());
         arena.fault(kind, "joins");
         let end = std::time::Instant::now() + time;
         while foreigner.try_wait().is_none()

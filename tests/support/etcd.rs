@@ -1,7 +1,6 @@
 //! A real etcd, of one member or several, on loopback or in a network of the test's own.
 
 use std::fs::File;
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -12,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::network::Network;
+use super::place::Place;
 use super::ports::Port;
 use super::process::{MARK, spawn_mortal};
 use super::scratch::{Scratch, tail};
@@ -27,22 +27,6 @@ pub struct Etcd {
     also_at: Vec<Port>,
     /// Whether etcdctl has to log in.
     pub(super) asks_for_users: AtomicBool,
-}
-
-/// Where a member runs: what runs it there, and its address.
-#[derive(Clone, Debug)]
-struct Place {
-    entering: Vec<String>,
-    address: String,
-}
-
-impl Place {
-    fn loopback() -> Self {
-        Self {
-            entering: Vec::new(),
-            address: "127.0.0.1".to_owned(),
-        }
-    }
 }
 
 /// One member: it can be frozen, thawed, killed and started again on its data.
@@ -94,12 +78,7 @@ impl Etcd {
     /// `size` members that answer, on the first nodes of the network, a node for each.
     #[track_caller]
     pub fn start_on(network: &Network, size: usize) -> Self {
-        let places: Vec<Place> = (0..size)
-            .map(|n| Place {
-                entering: network.node(n).entering(),
-                address: network.node(n).address().to_owned(),
-            })
-            .collect();
+        let places: Vec<Place> = (0..size).map(|n| Place::node(network, n)).collect();
         Self::start_at(&places, &network.entering(), &[], &[])
     }
 
@@ -385,11 +364,8 @@ impl Member {
             .append(true)
             .open(&self.log)
             .expect("log file");
-        let etcd = [etcd_path().display().to_string()];
-        let mut words = self.place.entering.iter().chain(&etcd);
-        let mut command = Command::new(words.next().expect("etcd at least"));
+        let mut command = self.place.command(etcd_path());
         command
-            .args(words)
             .args(&self.arguments)
             .env(MARK, &self.name)
             .stdin(Stdio::null())
@@ -406,20 +382,7 @@ impl Member {
     }
 
     fn listens(&self) -> bool {
-        if self.place.entering.is_empty() {
-            return TcpStream::connect(("127.0.0.1", self.client.number())).is_ok();
-        }
-        // The kernel's table of the namespace: local address and port in hex, remote ones, 0A = LISTEN.
-        let table = self
-            .pid()
-            .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/net/tcp")));
-        let port = format!(":{:04X}", self.client.number());
-        table.and_then(Result::ok).is_some_and(|table| {
-            table.lines().any(|line| {
-                let fields: Vec<&str> = line.split_whitespace().collect();
-                matches!(fields[..], [_, local, _, "0A", ..] if local.ends_with(&port))
-            })
-        })
+        self.place.listens(self.pid(), self.client.number())
     }
 
     /// Whether the process ended although nobody killed it.

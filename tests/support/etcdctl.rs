@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 
 use super::etcd::{Etcd, Member};
+use super::place::run_by;
 use super::{LIMIT, Running, Scratch, etcdctl_path, within};
 
 /// A key as etcd has it.
@@ -216,10 +217,7 @@ impl Etcd {
 }
 
 fn etcdctl(wrapper: &[String], endpoints: &str) -> Command {
-    let program = [etcdctl_path().display().to_string()];
-    let mut words = wrapper.iter().chain(&program);
-    let mut command = Command::new(words.next().expect("etcdctl at least"));
-    command.args(words);
+    let mut command = run_by(wrapper, etcdctl_path());
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"ETCDCTL_") {
             command.env_remove(name);

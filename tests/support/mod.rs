@@ -31,6 +31,7 @@ pub mod isolation;
 mod log;
 pub mod network;
 pub mod pki;
+mod place;
 mod ports;
 mod process;
 mod proxy;
