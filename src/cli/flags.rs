@@ -20,6 +20,7 @@ use clap::{ArgAction, Args, Parser};
     after_help = "Every option --foo-bar has a variable LEADERRUN_FOO_BAR; the option wins.\n\
                   Exit status: the command's own, or 2 usage, 71 tree not proven dead, 75 leadership lost,\n\
                   124 not elected in time, 125 leaderrun failed, 126 cannot execute, 127 not found.\n\
+                  Questions about an election: leaderrun status, observe, resign, verify; each has its own --help.\n\
                   See leaderrun(1).",
     args_override_self = false
 )]

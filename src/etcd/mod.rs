@@ -13,6 +13,7 @@
 //! more often than once in 5 s (grpc-go's keepalive enforcement policy).
 
 mod access;
+mod answer;
 mod connection;
 mod dial;
 mod endpoint;
@@ -25,7 +26,8 @@ mod tls;
 mod watch;
 
 pub use access::{Access, Identity, Login, Password, Secret, SettingFile, Tls};
-pub use connection::{Answer, Connection, Proof, Pulse};
+pub use answer::{Answer, Proof, Pulse};
+pub use connection::Connection;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Error, Kind};
 pub use pace::{Backoff, random, sleep_until};
