@@ -21,7 +21,11 @@ use support::*;
 const README: &str = include_str!("../README.md");
 
 /// Options in the README that belong to other programs.
-const FOREIGN_OPTIONS: [&str; 13] = [
+const FOREIGN_OPTIONS: [&str; 16] = [
+    // Those of scripts/soak.
+    "minutes",
+    "seed",
+    "spinners",
     "client-cert-auth",
     "locked",
     "path",
