@@ -337,6 +337,21 @@ fn resign_waits_for_a_slow_end_and_the_leader_renews_meanwhile() {
     );
 }
 
+/// A frozen leader cannot answer, but its time runs out.
+#[test]
+fn resign_ends_its_wait_when_the_term_has_run_out() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = candidate(&etcd, "frozen").ttl("4s").spawn();
+    leader.wait_event("started");
+    leader.signal(Signal::SIGSTOP);
+    let asked = ask(&etcd, &["resign", "--wait", "25s"]).output();
+    assert_eq!(asked.code(), 0, "{}", asked.stderr);
+    assert!(asked.stdout.contains("has run out"), "{}", asked.stdout);
+}
+
 #[test]
 fn resign_makes_a_campaigner_stand_again_at_the_tail() {
     if !require_etcd() {

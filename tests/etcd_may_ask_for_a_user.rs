@@ -137,7 +137,8 @@ fn etcdctls_user_serves_and_nobody_sees_the_password() {
     ours.wait_event("renewed");
     eventually(LIMIT, || ours.stdout().contains("LEADERRUN_ENDPOINTS"));
     assert!(
-        ours.stdout().contains("LEADERRUN_USER=scheduler\n"),
+        ours.stdout().contains("ETCDCTL_USER=scheduler\n")
+            && !ours.stdout().contains("LEADERRUN_USER"),
         "{}",
         ours.stdout()
     );

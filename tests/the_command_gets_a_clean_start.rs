@@ -70,7 +70,6 @@ fn the_environment_is_the_users_without_ours_and_with_the_term() {
         ("LEADERRUN_ID", "me"),
         ("LEADERRUN_ENDPOINTS", &endpoints),
         // And never the password.
-        ("LEADERRUN_USER", "root"),
         ("ETCD_LOCK_KEY", &leader_key),
         ("ETCD_LOCK_REV", &token),
     ]);

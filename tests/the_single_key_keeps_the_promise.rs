@@ -140,6 +140,29 @@ fn the_key_attached_to_nothing() {
     drop(waits);
 }
 
+/// As nobody who keeps to the recipe does: the create revision stays, and the term is over all the same.
+#[test]
+fn the_key_taken_over_with_another_lease() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let (leader, _) = stubborn(&etcd, &beat, "6s");
+    let lease = grant(&etcd, 60);
+    etcd.etcdctl(&["put", "--lease", &lease, KEY, "foreign"]);
+    let status = Candidate::bare()
+        .args(["status", "--json", "--key", KEY, "--endpoints"])
+        .arg(etcd.endpoints())
+        .output();
+    assert_eq!(status.code(), 1, "{}", status.stdout);
+    assert!(status.stdout.contains("take-over"), "{}", status.stdout);
+    assert_eq!(leader.wait().code(), Some(75));
+    let entry = etcd
+        .entry(KEY)
+        .expect("the end of ours took nothing of theirs");
+    assert_eq!((entry.value.as_str(), entry.lease), ("foreign", lease));
+}
+
 #[test]
 fn a_killed_supervisor_is_followed_at_once() {
     if !require_etcd() {

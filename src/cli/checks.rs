@@ -31,6 +31,15 @@ pub(super) fn key(text: &str) -> Result<String, String> {
             quoted(text)
         ));
     }
+    for suffix in [".term", ".resign"] {
+        if let Some(other) = text.strip_suffix(suffix) {
+            return Err(format!(
+                "the key {} is one that the election {} uses itself: use another",
+                quoted(text),
+                quoted(other)
+            ));
+        }
+    }
     if text.ends_with('/') {
         let meant = text.trim_end_matches('/');
         return Err(if meant.is_empty() {

@@ -21,7 +21,7 @@ pub(super) fn key(
     if flags.len() > 1 {
         return Err(UsageError::at(
             "--key",
-            "given more than once, but a run has one election (it is not etcdctl's TLS key: TLS is not supported yet)",
+            "given more than once, but a run has one election (the TLS key is --cert-key)",
         ));
     }
     env.value("key", flags.pop())

@@ -12,7 +12,7 @@ use super::campaign::Held;
 use super::names::Names;
 use super::record::Record;
 use super::renewal::{Found, Version, find};
-use super::{GivenUp, LeaseId, Token};
+use super::{GivenUp, Layout, LeaseId, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Connection, Error, Kind, Pool, sleep_until};
 
@@ -105,7 +105,7 @@ async fn remove_keys(
         } else {
             GivenUp::All
         };
-        let Some(txn) = removal(&found, &key, &names.record, lease, held) else {
+        let Some(txn) = removal(&found, &key, names, lease, held) else {
             return Ok(if stands { given_up } else { GivenUp::Nothing });
         };
         if connection
@@ -128,14 +128,19 @@ async fn remove_keys(
 }
 
 /// The transaction that removes what is ours of what was found; `None` if nothing is.
-fn removal(found: &Found, key: &str, record_key: &str, lease: LeaseId, held: &Held) -> Option<Txn> {
+fn removal(found: &Found, key: &str, names: &Names, lease: LeaseId, held: &Held) -> Option<Txn> {
+    let record_key = names.record.as_str();
     let record = our_record(found, lease, held);
     let may_come = record.is_none() && held.begun;
     let (record, token) = (
         record.filter(|_| !held.keep_record),
         held.token.or(record.as_ref().map(|(_, token)| *token)),
     );
+    // A single key that is attached to another lease by now is that of a client of the recipe.
+    let of_another =
+        |kv: &&KeyValue| names.layout == Layout::Single && kv.lease() != 0 && kv.lease() != lease.0;
     let own = found.own.as_ref().filter(|kv| is_ours(kv, lease, token));
+    let own = own.filter(|kv| !of_another(kv));
     if own.is_none() && record.is_none() {
         return None;
     }

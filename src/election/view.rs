@@ -131,7 +131,10 @@ impl View {
             None => Standing::Unrecorded,
             Some(None) => Standing::Unreadable,
             Some(Some(record)) => match first {
-                Some(first) if record.token == first.token => Standing::Leads(record.since),
+                // A key that was attached to another lease by hand keeps its create revision, but the term is over.
+                Some(first) if first.attached && record.is_of(first.token, first.lease) => {
+                    Standing::Leads(record.since)
+                }
                 _ => Standing::TakeOver(record),
             },
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Answer, Place, Trouble, Wait, YES, anywhere, no, say, show};
-use crate::election::{Seat, Standing, View, ask_to_resign};
+use crate::clock::BootInstant;
+use crate::election::{Record, Seat, Standing, View, ask_to_resign};
 
 /// How often the outcome is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -46,10 +47,11 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
         say(&format!("asked {who} to resign"))?;
         return Ok(YES);
     }
+    let mut remains = Remains::default();
     loop {
         let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await;
         // A member that fails meanwhile is no reason to give up.
-        if let Ok(outcome) = view.map(|view| outcome(&view, leader))
+        if let Ok(outcome) = view.map(|view| remains.outcome(&view, leader))
             && let Some(outcome) = outcome
         {
             say(&format!("{who} has resigned: {outcome}"))?;
@@ -64,19 +66,44 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
     }
 }
 
-/// What has followed the term, once it is over.
-fn outcome(view: &View, before: &Seat) -> Option<String> {
-    let seats = view.seats();
-    let first = seats.first();
-    match view.standing(first) {
-        Standing::Leads(_) => first
-            .filter(|first| first.token != before.token)
-            .map(|first| format!("{} leads (token {})", show::name(first), first.token)),
-        Standing::Unrecorded => first
-            .filter(|first| first.token != before.token)
-            .map(|first| format!("{} is next", show::name(first))),
-        Standing::Vacant => Some("nobody stands for election".to_owned()),
-        // The tree may still be alive.
-        Standing::TakeOver(_) | Standing::Unreadable => None,
+/// What is seen of a term whose record is left behind.
+#[derive(Default)]
+struct Remains {
+    record: Option<(Record, BootInstant)>,
+}
+
+impl Remains {
+    /// Whether this record has run out, unchanged, since it was first seen.
+    fn have_run_out(&mut self, record: &Record) -> bool {
+        let now = BootInstant::now();
+        match &self.record {
+            Some((seen, first)) if seen == record => {
+                now >= *first + record.ttl || record.runs_out() <= now
+            }
+            _ => {
+                self.record = Some((record.clone(), now));
+                false
+            }
+        }
+    }
+
+    /// What has followed the term, once it is over.
+    fn outcome(&mut self, view: &View, before: &Seat) -> Option<String> {
+        let seats = view.seats();
+        let first = seats.first();
+        match view.standing(first) {
+            Standing::Leads(_) => first
+                .filter(|first| first.token != before.token)
+                .map(|first| format!("{} leads (token {})", show::name(first), first.token)),
+            Standing::Unrecorded => first
+                .filter(|first| first.token != before.token)
+                .map(|first| format!("{} is next", show::name(first))),
+            Standing::Vacant => Some("nobody stands for election".to_owned()),
+            // The tree may still be alive.
+            Standing::TakeOver(record) => self
+                .have_run_out(&record)
+                .then(|| "its time has run out, and nobody has taken over".to_owned()),
+            Standing::Unreadable => None,
+        }
     }
 }

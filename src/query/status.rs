@@ -83,7 +83,7 @@ pub(super) async fn status(place: &Place, json: bool) -> Answer {
         };
         let all: Vec<String> = probes.iter().map(each).collect();
         return Err(Trouble::Etcd(format!(
-            "etcd does not answer: {}",
+            "no endpoint tells: {}",
             all.join("; ")
         )));
     };

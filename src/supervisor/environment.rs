@@ -39,7 +39,11 @@ fn of_access(access: &Access) -> impl Iterator<Item = (&'static str, String)> {
         ("LEADERRUN_CACERT", access.tls.ca.as_ref().map(path)),
         ("LEADERRUN_CERT", identity.map(|i| path(&i.cert))),
         ("LEADERRUN_CERT_KEY", identity.map(|i| path(&i.key))),
-        ("LEADERRUN_USER", access.login.as_ref().map(user)),
+        // Without its password it would only hide etcdctl's variables.
+        (
+            "LEADERRUN_USER",
+            password.and(access.login.as_ref()).map(user),
+        ),
         ("LEADERRUN_PASSWORD_FILE", password.map(path)),
     ]
     .into_iter()

@@ -47,7 +47,7 @@ fn bad_keys_are_refused() {
     refused("key", "a\0", "control character");
     let twice = usage(&["--key", "a", "-k", "b", "true"]);
     assert!(
-        twice.contains("more than once") && twice.contains("not etcdctl's TLS key"),
+        twice.contains("more than once") && twice.contains("the TLS key is --cert-key"),
         "{twice}"
     );
 }

@@ -194,8 +194,11 @@ impl Supervisor {
                 self.log.event(LogEvent::Lost { reason });
                 self.release(self.after_loss());
             }
+            // The command is over already: as when told to stop.
             State::Holding { status, .. } => {
                 let status = *status;
+                let reason = LossReason::Resigned;
+                self.log.event(LogEvent::Lost { reason });
                 self.cut_hold_short(status);
             }
             State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
