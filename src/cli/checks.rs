@@ -31,15 +31,6 @@ pub(super) fn key(text: &str) -> Result<String, String> {
             quoted(text)
         ));
     }
-    for suffix in [".term", ".resign"] {
-        if let Some(other) = text.strip_suffix(suffix) {
-            return Err(format!(
-                "the key {} is one that the election {} uses itself: use another",
-                quoted(text),
-                quoted(other)
-            ));
-        }
-    }
     if text.ends_with('/') {
         let meant = text.trim_end_matches('/');
         return Err(if meant.is_empty() {
@@ -173,6 +164,20 @@ pub(super) fn layout(text: &str) -> Result<Layout, String> {
         "single" => Ok(Layout::Single),
         _ => Err(format!("{} is unknown: use queue or single", quoted(text))),
     }
+}
+
+/// With the single layout, `key` itself is written, so it must not be one that another election writes.
+pub(super) fn single_key(key: &str) -> Result<(), String> {
+    let other = [".term", ".resign"]
+        .iter()
+        .find_map(|suffix| key.strip_suffix(suffix));
+    other.map_or(Ok(()), |other| {
+        Err(format!(
+            "the key {} is one that the election {} uses itself: use another, or --layout queue",
+            quoted(key),
+            quoted(other)
+        ))
+    })
 }
 
 pub(super) fn cgroup(text: &str) -> Result<Cgroup, String> {

@@ -167,7 +167,12 @@ pub fn parse(
     words::refuse_late_subcommand(&args, &flags.command)?;
 
     let key = settings::key(&env, std::mem::take(&mut flags.key))?;
-    let layout = env.parsed("layout", flags.layout.take(), checks::layout)?;
+    let layout = env
+        .parsed("layout", flags.layout.take(), checks::layout)?
+        .unwrap_or_default();
+    if let (Layout::Single, Some(key)) = (layout, &key) {
+        checks::single_key(key).map_err(|complaint| UsageError::at("--key", &complaint))?;
+    }
     let (settings, timeline) = settings::timeline(&env, &mut flags)?;
     let id = settings::id(&env, flags.id.take())?;
     let (endpoints, access) = settings::etcd(&env, &mut flags.etcd, check_endpoints)?;
@@ -198,7 +203,7 @@ pub fn parse(
         key: key.ok_or_else(|| {
             UsageError::new("an election is needed: leaderrun --key KEY -- COMMAND")
         })?,
-        layout: layout.unwrap_or_default(),
+        layout,
         id,
         settings,
         timeline,

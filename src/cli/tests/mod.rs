@@ -161,6 +161,14 @@ fn a_subcommand_is_one_only_as_the_first_word() {
 }
 
 #[test]
+fn a_single_key_is_none_that_another_election_writes() {
+    for key in ["/e/x.term", "/e/x.resign"] {
+        assert!(usage(&["--layout", "single", "-k", key, "x"]).contains("'/e/x' uses itself"));
+        assert_eq!(run(&["-k", key, "x"], &[]).key, key);
+    }
+}
+
+#[test]
 fn a_missing_word_is_asked_for() {
     assert!(usage(&[]).contains("leaderrun --key KEY -- COMMAND"));
     assert!(usage(&["true"]).contains("an election is needed"));
