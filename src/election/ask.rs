@@ -6,7 +6,7 @@ use super::names::Names;
 use super::view::Seat;
 use super::{Layout, LeaseId};
 use crate::clock::BootInstant;
-use crate::etcd::{Connection, Error, random};
+use crate::etcd::{Connection, Error};
 
 /// How long a request to resign stands, in seconds.
 const REQUEST: i64 = 60;
@@ -19,7 +19,7 @@ pub async fn ask_to_resign(
     until: BootInstant,
 ) -> Result<bool, Error> {
     let names = Names::new(key, Layout::Queue);
-    let lease = LeaseId(i64::try_from(random() >> 1).unwrap_or(1).max(1));
+    let lease = LeaseId::random();
     connection.grant(lease.0, REQUEST, until).await?;
     let txn = Txn::new()
         .when([Compare::create_revision(

@@ -13,7 +13,7 @@ use super::campaign::{CALL, Campaign};
 use super::queue::keys;
 use super::{ElectionError, Event, Layout, LeaseId, Token};
 use crate::clock::BootInstant;
-use crate::etcd::{Answer, Error, Kind, random, sleep_until};
+use crate::etcd::{Answer, Error, Kind, sleep_until};
 use crate::timing::{Settings, Timeline};
 
 /// No two candidacies of one run begin closer together: whoever keeps deleting our key must not
@@ -184,13 +184,16 @@ impl Campaign {
         answer: Result<Answer, Error>,
     ) -> Result<Answer, Setback> {
         match answer {
-            Err(e) if e.kind == Kind::LeaseNotFound => {
-                self.granted = None;
-                self.held.put_aside();
-                Err(Setback::Again)
-            }
+            Err(e) if e.kind == Kind::LeaseNotFound => Err(self.lease_is_gone()),
             other => Ok(other?),
         }
+    }
+
+    /// Gives up a lease that has ended, for another one.
+    pub(super) fn lease_is_gone(&mut self) -> Setback {
+        self.granted = None;
+        self.held.put_aside();
+        Setback::Again
     }
 
     /// The refusal to compete with candidates that would not see us.
@@ -204,8 +207,7 @@ impl Campaign {
 
     async fn grant(&mut self) -> Result<Granted, Setback> {
         let asked = self.config.settings.ttl;
-        // Never 0, which means "choose one" to etcd, and never negative.
-        let lease = LeaseId(i64::try_from(random() >> 1).unwrap_or(1).max(1));
+        let lease = LeaseId::random();
         let until = BootInstant::now() + CALL;
         let connection = self.pool.connect(until).await?;
         (self.on_lease)(lease);

@@ -51,6 +51,18 @@ impl std::fmt::Display for Token {
 #[serde(transparent)]
 pub struct LeaseId(pub i64);
 
+impl LeaseId {
+    /// One that nobody has, in all likelihood: etcd takes ids of our choice. Never 0, which means "choose
+    /// one" to etcd, and never negative.
+    fn random() -> Self {
+        Self(
+            i64::try_from(crate::etcd::random() >> 1)
+                .unwrap_or(1)
+                .max(1),
+        )
+    }
+}
+
 impl std::fmt::Display for LeaseId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:x}", self.0)

@@ -12,8 +12,6 @@ use crate::etcd::{Answer, Connection, Error};
 
 /// The least time between two looks: whoever keeps writing the watched key must not keep us busy.
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// How long a watch that ended is left alone.
-pub(super) const AFTER_A_WATCH: Duration = Duration::from_millis(200);
 
 /// A candidate as it stands in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

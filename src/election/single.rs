@@ -8,10 +8,10 @@ use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, Txn
 
 use super::campaign::{CALL, Campaign};
 use super::candidate::{Candidate, Granted, Setback};
-use super::queue::{AFTER_A_WATCH, BETWEEN_LOOKS, keys, name_of};
+use super::queue::{BETWEEN_LOOKS, keys, name_of};
 use super::{Event, Token, Wait};
 use crate::clock::BootInstant;
-use crate::etcd::{Answer, Change, Error, Kind, sleep_until};
+use crate::etcd::{Answer, Error, sleep_until};
 
 /// The candidacy of a wait is none: only a key of our own bears witness of how a record went.
 const NONE: Token = Token(0);
@@ -71,12 +71,14 @@ impl Campaign {
             waiting.granted.confirmed = now;
             waiting.next_keepalive = now + waiting.granted.timeline.interval();
         }
-        let (held, revision) = match self.try_to_take(&waiting.granted).await? {
+        let tried = self.try_to_take(&waiting.granted).await?;
+        if waiting.told.is_none() {
+            self.joined = true;
+            self.tell_campaigning(&waiting.granted);
+        }
+        let (held, revision) = match tried {
             Try::Taken(token) => {
                 self.granted = None;
-                if waiting.told.is_none() {
-                    self.tell_campaigning(&waiting.granted);
-                }
                 return Ok(Some(Candidate {
                     granted: waiting.granted.clone(),
                     key: self.names.key.clone(),
@@ -85,10 +87,6 @@ impl Campaign {
             }
             Try::Held(kv, revision) => (kv, revision),
         };
-        if waiting.told.is_none() {
-            self.joined = true;
-            self.tell_campaigning(&waiting.granted);
-        }
         let wait = Wait::Queue {
             leader: name_of(&held),
             ahead: 1,
@@ -102,12 +100,6 @@ impl Campaign {
         // Not before: looks that succeed and watches that fail are no progress.
         self.went_well();
         Ok(None)
-    }
-
-    fn lease_is_gone(&mut self) -> Setback {
-        self.granted = None;
-        self.held.put_aside();
-        Setback::Again
     }
 
     async fn try_to_take(&mut self, granted: &Granted) -> Result<Try, Setback> {
@@ -185,23 +177,9 @@ impl Campaign {
         }
         let limit = BootInstant::now() + CALL;
         let key = self.names.key.clone();
-        let connection = self.pool.connect(limit).await?;
-        connection.watch(&[&key], revision + 1, limit).await?;
-        loop {
-            tokio::select! {
-                () = sleep_until(wake) => return Ok(()),
-                change = self.pool.change() => match change {
-                    // Its holder has written another value.
-                    Change::Put { lease } if lease == held.lease() => {}
-                    Change::Put { .. } | Change::Deleted | Change::Beside | Change::Reloaded => return Ok(()),
-                    Change::Ended(error) if error.kind == Kind::Elsewhere => return Err(error),
-                    // Compacted, say: the next look begins a new watch.
-                    Change::Ended(_) => {
-                        tokio::time::sleep(AFTER_A_WATCH).await;
-                        return Ok(());
-                    }
-                },
-            }
-        }
+        // Its holder may write another value.
+        let same = Some(held.lease());
+        self.wait_for_change(&key, revision + 1, same, limit, wake)
+            .await
     }
 }

@@ -8,14 +8,16 @@ use etcd_client::KeyValue;
 
 use super::campaign::Campaign;
 use super::candidate::Candidate;
-use super::queue::{AFTER_A_WATCH, BETWEEN_LOOKS, Look, Place};
+use super::queue::{BETWEEN_LOOKS, Look, Place};
 use super::record::Record;
 use super::renewal::{Found, Renewal, Tenure, Version, Written};
 use super::{ElectionError, Event, Wait};
 use crate::clock::BootInstant;
-use crate::etcd::{Change, Error, sleep_until};
+use crate::etcd::{Change, Error, Kind, sleep_until};
 use crate::rules::Rule;
 
+/// How long a watch that ended is left alone.
+const AFTER_A_WATCH: Duration = Duration::from_millis(200);
 /// How late a busy machine may make one turn of the loop.
 const SLOW: Duration = Duration::from_millis(200);
 
@@ -289,21 +291,33 @@ impl Campaign {
         until: Option<BootInstant>,
     ) -> Result<(), Error> {
         let limit = BootInstant::now() + standby.candidate.timeline().attempt();
-        self.pool
-            .connect(limit)
-            .await?
-            .watch(&[key], revision, limit)
-            .await?;
         let wake = until.map_or(standby.next_keepalive, |at| at.min(standby.next_keepalive));
+        // Go's elections proclaim by writing the value anew; the place stays.
         let predecessor = self.names.lease_in(key.as_bytes());
+        let same = predecessor.map(|lease| lease.0);
+        self.wait_for_change(key, revision, same, limit, wake).await
+    }
+
+    /// Waits until `key` changes after `revision`, or for the instant `wake`. The watch has to stand by
+    /// `limit`. Values that are written anew on the lease `same` are no change.
+    pub(super) async fn wait_for_change(
+        &mut self,
+        key: &str,
+        revision: i64,
+        same: Option<i64>,
+        limit: BootInstant,
+        wake: BootInstant,
+    ) -> Result<(), Error> {
+        let connection = self.pool.connect(limit).await?;
+        connection.watch(&[key], revision, limit).await?;
         loop {
             tokio::select! {
                 () = sleep_until(wake) => return Ok(()),
                 change = self.pool.change() => match change {
-                    // Go's elections proclaim by writing the value anew; the place stays.
-                    Change::Put { lease } if predecessor.is_some_and(|p| p.0 == lease) => {}
+                    Change::Put { lease } if same == Some(lease) => {}
                     Change::Put { .. } | Change::Deleted | Change::Beside | Change::Reloaded => return Ok(()),
-                    Change::Ended(error) if error.kind == crate::etcd::Kind::Elsewhere => return Err(error),
+                    Change::Ended(error) if error.kind == Kind::Elsewhere => return Err(error),
+                    // Compacted, say: the next look begins a new watch.
                     Change::Ended(_) => {
                         tokio::time::sleep(AFTER_A_WATCH).await;
                         return Ok(());

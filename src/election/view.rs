@@ -4,6 +4,7 @@
 //! that an observer sees every change in its order.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 
@@ -149,14 +150,15 @@ impl Standing {
 }
 
 impl Record {
-    /// When it no longer keeps others waiting, at the latest, if nobody renews it from now on.
-    pub fn runs_out(&self) -> BootInstant {
-        let waited_out = BootInstant::now() + self.ttl;
-        if self.clock.shares_clock_with(&this_clock()) {
-            waited_out.min(self.deadline.another_may_start(self.margin))
-        } else {
-            waited_out
-        }
+    /// When this version, first seen at `first`, no longer keeps others waiting, if nobody renews it.
+    pub fn runs_out(&self, first: BootInstant) -> BootInstant {
+        self.free_at(first, &this_clock())
+    }
+
+    /// How long it keeps others waiting at the most, if nobody renews it from now on.
+    pub fn time_left(&self) -> Duration {
+        let now = BootInstant::now();
+        self.runs_out(now).saturating_since(now)
     }
 }
 

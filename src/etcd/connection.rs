@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use etcd_client::{
     Channel, Client, ConnectOptions, LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper,
-    ResponseHeader, Txn, WatchOptions, WatchStream,
+    ResponseHeader, Txn, WatchOptions,
 };
 
 use super::answer::{Answer, Proof, Pulse};
@@ -19,7 +19,7 @@ use super::dial::{dial, no_answer};
 use super::error::{CONNECT, Error, Kind};
 use super::login::{LoggingIn, limited};
 use super::stream::Alert;
-use super::watch::{Change, Follow, WATCH, Watch};
+use super::watch::{self, Change, Follow, WATCH, Watch};
 use super::{Access, Endpoint, tls};
 use crate::clock::BootInstant;
 
@@ -296,7 +296,7 @@ impl Connection {
         let stream = self
             .call(WATCH, until, |client| {
                 let keys: Vec<Vec<u8>> = keys.iter().map(|&key| key.into()).collect();
-                Box::pin(watch_all(client, keys, options.clone()))
+                Box::pin(watch::open(client, keys, options.clone()))
             })
             .await?;
         self.watch = Some(Watch::new(keys, stream));
@@ -371,21 +371,6 @@ impl Connection {
 
 /// A request of the client library, on its way.
 type Request<'a, T> = Pin<Box<dyn Future<Output = Result<T, etcd_client::Error>> + Send + 'a>>;
-
-/// Opens one stream for as many watches.
-async fn watch_all(
-    client: &mut Client,
-    keys: Vec<Vec<u8>>,
-    options: WatchOptions,
-) -> Result<WatchStream, etcd_client::Error> {
-    let mut keys = keys.into_iter();
-    let first = keys.next().expect("a key");
-    let mut stream = client.watch(first, Some(options.clone())).await?;
-    for other in keys {
-        stream.watch(other, Some(options.clone())).await?;
-    }
-    Ok(stream)
-}
 
 /// The deadline around every await.
 async fn bounded<T>(

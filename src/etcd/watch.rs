@@ -1,6 +1,6 @@
 //! The watch on a few keys, and the one that follows a whole range.
 
-use etcd_client::{EventType, WatchResponse, WatchStream};
+use etcd_client::{Client, EventType, WatchOptions, WatchResponse, WatchStream};
 
 use super::Endpoint;
 use super::error::{Error, Kind};
@@ -68,6 +68,21 @@ impl Watch {
             }
         }
     }
+}
+
+/// Opens one stream for as many watches.
+pub(super) async fn open(
+    client: &mut Client,
+    keys: Vec<Vec<u8>>,
+    options: WatchOptions,
+) -> Result<WatchStream, etcd_client::Error> {
+    let mut keys = keys.into_iter();
+    let first = keys.next().expect("a key");
+    let mut stream = client.watch(first, Some(options.clone())).await?;
+    for other in keys {
+        stream.watch(other, Some(options.clone())).await?;
+    }
+    Ok(stream)
 }
 
 /// Events as they come.

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::clock::BootInstant;
-use crate::election::Token;
+use crate::election::{Token, View};
 use crate::etcd::{Access, Connection, Endpoint, Error, Pool};
 use crate::exit_status::ExitStatus;
 use crate::runtime;
@@ -183,6 +183,11 @@ async fn anywhere<T>(
             }
         }
     }
+}
+
+/// The election, as the first endpoint that answers has it.
+async fn look(pool: &mut Pool, key: &str) -> Result<View, Error> {
+    anywhere(pool, async |c, until| View::read(c, key, until).await).await
 }
 
 /// Prints a line at once, whoever reads it.

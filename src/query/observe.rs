@@ -9,7 +9,7 @@ use etcd_client::EventType;
 use serde::Serialize;
 
 use super::show::{self, SeatJson};
-use super::{Answer, CALL, Place, Trouble, anywhere, say};
+use super::{Answer, CALL, Place, Trouble, look, say};
 use crate::clock::BootInstant;
 use crate::election::{Seat, Standing, Token, View};
 use crate::etcd::{Backoff, Connection, Kind, Pool};
@@ -66,7 +66,7 @@ pub(super) async fn observe(place: &Place, json: bool) -> Answer {
     let mut pool = place.pool();
     let key = place.key.as_str();
     // Who asks for nonsense is to know at once; later, everything may heal.
-    let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await?;
+    let view = look(&mut pool, key).await?;
     let mut observer = Observer {
         key,
         json,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Answer, Place, Trouble, Wait, YES, anywhere, no, say, show};
+use super::{Answer, Place, Trouble, Wait, YES, anywhere, look, no, say, show};
 use crate::clock::BootInstant;
 use crate::election::{Record, Seat, Standing, View, ask_to_resign};
 
@@ -18,7 +18,7 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
     };
     let mut pool = place.pool();
     let key = place.key.as_str();
-    let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await?;
+    let view = look(&mut pool, key).await?;
     let seats = view.seats();
     let leader = match (seats.first(), view.standing(seats.first())) {
         (Some(first), Standing::Leads(_)) => first,
@@ -49,7 +49,7 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
     }
     let mut remains = Remains::default();
     loop {
-        let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await;
+        let view = look(&mut pool, key).await;
         // A member that fails meanwhile is no reason to give up.
         if let Ok(outcome) = view.map(|view| remains.outcome(&view, leader))
             && let Some(outcome) = outcome
@@ -77,9 +77,7 @@ impl Remains {
     fn have_run_out(&mut self, record: &Record) -> bool {
         let now = BootInstant::now();
         match &self.record {
-            Some((seen, first)) if seen == record => {
-                now >= *first + record.ttl || record.runs_out() <= now
-            }
+            Some((seen, first)) if seen == record => record.runs_out(*first) <= now,
             _ => {
                 self.record = Some((record.clone(), now));
                 false

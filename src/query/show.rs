@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::election::{Layout, Seat, Token};
 use crate::report::escape;
-use crate::timing::show;
 
 /// A candidate in JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -79,16 +78,6 @@ pub(super) fn since(unix: u64) -> String {
 pub(super) fn date(at: SystemTime) -> String {
     let date = humantime::format_rfc3339_seconds(at).to_string();
     date.replace('T', " ").replace('Z', " UTC")
-}
-
-/// `at most 12s`.
-pub(super) fn at_most(d: Duration) -> String {
-    format!(
-        "at most {}",
-        show(Duration::from_millis(
-            u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
-        ))
-    )
 }
 
 pub(super) const fn layout(layout: Layout) -> &'static str {

@@ -12,6 +12,7 @@ use crate::clock::BootInstant;
 use crate::election::{LeaseId, Seat, Standing, Token, View};
 use crate::etcd::{Error, Pool};
 use crate::report::escape;
+use crate::timing;
 
 /// What `status --json` prints. Fields may be added, none will go or change.
 #[derive(Debug, Serialize)]
@@ -148,10 +149,7 @@ fn report(
         take_over: match standing {
             Standing::TakeOver(record) => Some(TakeOver {
                 token: record.token,
-                remaining: record
-                    .runs_out()
-                    .saturating_since(BootInstant::now())
-                    .as_secs_f64(),
+                remaining: record.time_left().as_secs_f64(),
             }),
             _ => None,
         },
@@ -197,13 +195,12 @@ fn text(
             &seats[1..]
         }
         (_, Standing::TakeOver(record)) => {
-            let left = record.runs_out().saturating_since(BootInstant::now());
             line(
                 "leader",
                 format!(
-                    "none: the command of an earlier term (token {}) may still be running, for {} unless it renews",
+                    "none: the command of an earlier term (token {}) may still be running, for at most {} unless it renews",
                     record.token,
-                    show::at_most(left)
+                    timing::show(record.time_left())
                 ),
             );
             seats

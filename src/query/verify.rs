@@ -1,12 +1,12 @@
 //! Is the term in the environment still the leader's? By a linearizable read.
 
-use super::{Answer, Place, YES, anywhere, no};
-use crate::election::{Standing, Token, View};
+use super::{Answer, Place, YES, look, no};
+use crate::election::{Standing, Token};
 
 pub(super) async fn verify(place: &Place, leader_key: &str, token: Token) -> Answer {
     let mut pool = place.pool();
     let key = place.key.as_str();
-    let view = anywhere(&mut pool, async |c, until| View::read(c, key, until).await).await?;
+    let view = look(&mut pool, key).await?;
     let seats = view.seats();
     let ours = seats
         .iter()
