@@ -41,7 +41,7 @@ pub mod timing;
 use std::io::Write;
 use std::process::ExitCode;
 
-use cli::{Parsed, UsageError};
+use cli::Parsed;
 
 /// The program: reads the command line, and does what it says.
 ///
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         },
         Err(error) => {
             eprintln!("leaderrun: {error}");
-            UsageError::STATUS.into()
+            error.status.into()
         }
     }
 }

@@ -323,7 +323,7 @@ fn ceil(d: Duration) -> Duration {
 /// A duration as a person writes it, to the millisecond.
 pub fn show(d: Duration) -> String {
     let millis = u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-    if millis < 1000 {
+    if (1..1000).contains(&millis) {
         return format!("{millis}ms");
     }
     let (secs, rest) = (millis / 1000, millis % 1000);

@@ -1,27 +1,14 @@
-//! `status`, `observe`, `resign` and `verify`: what a person on call and a script ask. 0 is yes, 1 is no, and
-//! 125 is that it cannot be told.
+//! `status`, `observe` and `verify`: what a person on call and a script ask. 0 is yes, 1 is no, and 125 is that it
+//! cannot be told.
 
 mod support;
 
+use nix::sys::signal::kill;
+use support::guarded::Guarded;
 use support::{
-    Beat, Candidate, Etcd, Finished, KEY, LIMIT, Running, Signal, Value, assert_no_overlap,
-    eventually, now, require_etcd, within,
+    Beat, Candidate, Etcd, Finished, KEY, LIMIT, Running, Signal, Value, ask, eventually, now,
+    require_etcd, within,
 };
-
-fn ask(etcd: &Etcd, words: &[&str]) -> Candidate {
-    let place = [
-        "--key".to_owned(),
-        KEY.into(),
-        "--endpoints".into(),
-        etcd.endpoints(),
-    ];
-    let words: Vec<String> = words.iter().map(|&w| w.to_owned()).collect();
-    let (name, options) = words.split_first().expect("a subcommand");
-    Candidate::bare()
-        .arg(name)
-        .args(place)
-        .args(options.iter().cloned())
-}
 
 fn json(asked: &Finished) -> Value {
     serde_json::from_str(&asked.stdout).expect("one object")
@@ -139,6 +126,51 @@ fn status_tells_that_a_term_is_being_waited_out() {
     );
     next.wait_elected();
     assert_eq!(ask(&etcd, &["status"]).output().code(), 0);
+}
+
+/// Its holder is dead, as this host can tell, and nobody is there to take over.
+#[test]
+fn status_tells_that_a_term_has_run_out() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = candidate(&etcd, "old")
+        .ttl("2s")
+        .args(["--cgroup", "off"])
+        .spawn();
+    let token = leader.wait_elected();
+    leader.wait_event("started");
+    let guardian = leader.guardian_pid();
+    leader.signal(Signal::SIGSTOP);
+    kill(guardian, Signal::SIGKILL).expect("it lives");
+    leader.signal(Signal::SIGKILL);
+    let report = eventually(LIMIT, || {
+        let report = json(&ask(&etcd, &["status", "--json"]).output());
+        (report["record"] == "over").then_some(report)
+    });
+    assert_eq!(report["leader"], Value::Null);
+    assert_eq!(report["take_over"]["token"], token);
+    assert_eq!(report["take_over"]["remaining"], 0.0);
+    let text = ask(&etcd, &["status"]).output();
+    assert_eq!(text.code(), 1);
+    let says =
+        format!("none: an earlier term (token {token}) has run out, and nobody has taken over");
+    assert!(text.stdout.contains(&says), "{}", text.stdout);
+}
+
+#[test]
+fn a_question_without_permission_is_told_what_to_change() {
+    if !require_etcd() {
+        return;
+    }
+    let guarded = Guarded::start(&[]);
+    for words in [&["status"][..], &["observe"], &["resign"]] {
+        let asked = ask(&guarded.etcd, words).output();
+        assert_eq!(asked.code(), 125, "{words:?}");
+        let hint = "give --user and --password-file";
+        assert!(asked.stderr.contains(hint), "{words:?}: {}", asked.stderr);
+    }
 }
 
 #[test]
@@ -285,118 +317,6 @@ fn observe_tells_of_the_gap_that_a_compaction_makes() {
 }
 
 #[test]
-fn resign_is_a_planned_stop_and_then_a_loss() {
-    if !require_etcd() {
-        return;
-    }
-    let (etcd, beat) = (Etcd::start(), Beat::new());
-    let leader = candidate(&etcd, "web1")
-        .life(beat.life().with_daemon())
-        .spawn();
-    let token = leader.wait_elected();
-    beat.wait_stamp(token, "daemon");
-    let next = candidate(&etcd, "web2").life(beat.life()).spawn();
-    next.wait_event("waiting");
-    let asked = ask(&etcd, &["resign", "--wait"]).output();
-    assert_eq!(asked.code(), 0, "{}", asked.stderr);
-    let second = next.wait_elected();
-    let says = format!("web1 (token {token}) has resigned: web2 leads (token {second})\n");
-    let may_say = format!("web1 (token {token}) has resigned: web2 is next\n");
-    assert!([says, may_say].contains(&asked.stdout), "{}", asked.stdout);
-    assert_eq!(leader.wait_event("stopping")["reason"], "resigned");
-    assert_eq!(leader.wait_event("lost")["reason"], "resigned");
-    assert_eq!(leader.wait().code(), Some(75));
-    assert_eq!(assert_no_overlap(&beat), [token, second]);
-    // The request was to that term, and is none to the next.
-    next.no_event_until("stopping", now() + 0.5);
-}
-
-#[test]
-fn resign_waits_for_a_slow_end_and_the_leader_renews_meanwhile() {
-    if !require_etcd() {
-        return;
-    }
-    let (etcd, beat) = (Etcd::start(), Beat::new());
-    let leader = candidate(&etcd, "web1")
-        .ttl("3s")
-        .args(["--stop-timeout", "5s", "-v"])
-        .life(beat.life().ignores_term())
-        .spawn();
-    leader.wait_elected();
-    leader.wait_event("renewed");
-    let late = ask(&etcd, &["resign", "--wait", "1s"]).output();
-    assert_eq!(late.code(), 124, "{}", late.stdout);
-    leader.wait_another_event("renewed");
-    let killed = leader.wait_event("killed");
-    assert_eq!(killed["reason"], "stop-timeout");
-    assert_eq!(leader.wait().code(), Some(75));
-    let nobody = ask(&etcd, &["resign"]).output();
-    assert_eq!(
-        (nobody.code(), nobody.stdout.as_str()),
-        (1, "nobody leads\n")
-    );
-}
-
-/// A frozen leader cannot answer, but its time runs out.
-#[test]
-fn resign_ends_its_wait_when_the_term_has_run_out() {
-    if !require_etcd() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let leader = candidate(&etcd, "frozen").ttl("4s").spawn();
-    leader.wait_event("started");
-    leader.signal(Signal::SIGSTOP);
-    let asked = ask(&etcd, &["resign", "--wait", "25s"]).output();
-    assert_eq!(asked.code(), 0, "{}", asked.stderr);
-    assert!(asked.stdout.contains("has run out"), "{}", asked.stdout);
-}
-
-#[test]
-fn resign_makes_a_campaigner_stand_again_at_the_tail() {
-    if !require_etcd() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let first = candidate(&etcd, "first")
-        .args(["--on-loss", "campaign"])
-        .spawn();
-    let token = first.wait_elected();
-    first.wait_event("started");
-    let second = candidate(&etcd, "second").spawn();
-    second.wait_event("waiting");
-    assert_eq!(ask(&etcd, &["resign", "--wait"]).output().code(), 0);
-    let next = second.wait_elected();
-    assert!(next > token);
-    first.wait_nth_event("campaigning", 2);
-    first.wait_event("waiting");
-    // A request that stands is none to whoever comes later, and one more ends the second.
-    assert_eq!(ask(&etcd, &["resign", "--wait"]).output().code(), 0);
-    assert_eq!(second.wait().code(), Some(75));
-    let again = first.wait_nth_event("elected", 2);
-    assert!(again["token"].as_u64() > Some(next));
-}
-
-/// The watch makes it prompt, but a request that it has missed is found by the next renewal.
-#[test]
-fn a_request_that_came_while_etcd_was_away_is_heard() {
-    if !require_etcd() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let proxy = support::Proxy::new(&etcd);
-    let leader = candidate(&etcd, "web1").endpoints(proxy.endpoint()).spawn();
-    leader.wait_event("started");
-    proxy.pause();
-    assert_eq!(ask(&etcd, &["resign"]).output().code(), 0);
-    leader.wait_event("renewal-failed");
-    proxy.cut();
-    proxy.resume();
-    assert_eq!(leader.wait_event("stopping")["reason"], "resigned");
-    assert_eq!(leader.wait().code(), Some(75));
-}
-
-#[test]
 fn verify_knows_from_the_environment_whether_the_term_still_runs() {
     if !require_etcd() {
         return;
@@ -417,8 +337,9 @@ fn verify_knows_from_the_environment_whether_the_term_still_runs() {
         .sh(&format!("sleep 0.2; {program} verify --help >/dev/null || exit 9; LEADERRUN_ENDPOINTS=127.0.0.1:1 {program} verify; echo $?"))
         .spawn();
     eventually(LIMIT, || away.stdout() == "125\n");
+    // A script takes whatever is wrong for no.
     let outside = Candidate::bare().arg("verify").output();
-    assert_eq!(outside.code(), 2);
+    assert_eq!(outside.code(), 125);
     assert!(
         outside.stderr.contains("inside of a command"),
         "{}",

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::kill;
 use nix::unistd::Uid;
 use support::{
-    Beat, Candidate, Etcd, Freezer, KEY, Pid, Running, Scratch, Signal, assert_no_overlap,
+    Beat, Candidate, Etcd, Freezer, KEY, LIMIT, Pid, Running, Scratch, Signal, assert_no_overlap,
     eventually, is_alive, now, require_etcd,
 };
 
@@ -141,6 +141,15 @@ fn a_frozen_descendant_after_the_key_was_deleted() {
     // Only the record is left to hold it off.
     let another = another(&etcd, &beat);
     assert_held(&etcd, &leader, &another, token);
+    // Nothing else would tell whoever looks here why nobody leads.
+    eventually(LIMIT, || {
+        let warnings = another.events_named("warning");
+        warnings.iter().any(|w| {
+            w["message"]
+                .as_str()
+                .is_some_and(|m| m.contains("goes on being renewed"))
+        })
+    });
     assert!(is_alive(daemon));
     let thawed = now();
     freezer.thaw();

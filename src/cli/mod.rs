@@ -128,17 +128,28 @@ pub enum SdReady {
 
 /// Wrong usage: a message for standard error, to be shown after `leaderrun: `.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(String);
+#[error("{message}")]
+pub struct UsageError {
+    message: String,
+    /// What leaderrun exits with.
+    pub status: ExitStatus,
+}
 
 impl UsageError {
-    /// What leaderrun exits with.
-    pub const STATUS: ExitStatus = ExitStatus::Usage;
-
     fn new(message: impl fmt::Display) -> Self {
-        Self(format!(
-            "{message}\nFor more information, try 'leaderrun --help'."
-        ))
+        Self {
+            message: format!("{message}\nFor more information, try 'leaderrun --help'."),
+            status: ExitStatus::Usage,
+        }
+    }
+
+    /// The same of a question whose terms came from the environment: it is not the asker's words that are
+    /// wrong, it cannot be told.
+    fn no_answer(self) -> Self {
+        Self {
+            status: ExitStatus::Failed,
+            ..self
+        }
     }
 
     fn at(source: &str, complaint: &str) -> Self {
@@ -229,11 +240,13 @@ fn from_clap(error: &clap::Error) -> Result<Parsed, UsageError> {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Parsed::Print(text)),
-        _ => Err(UsageError(
-            text.strip_prefix("error: ")
+        _ => Err(UsageError {
+            message: text
+                .strip_prefix("error: ")
                 .unwrap_or(&text)
                 .trim_end()
                 .to_owned(),
-        )),
+            status: ExitStatus::Usage,
+        }),
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn parse(
             }
         };
     }
-    let (mut place, ask) = match name {
+    let (place, ask) = match name {
         "status" => {
             let StatusFlags { place, json } = flags!(StatusFlags);
             (place, Ask::Status { json })
@@ -109,9 +109,21 @@ pub(super) fn parse(
                 key: Vec::new(),
                 etcd: EtcdFlags::default(),
             };
-            (place, verify(env)?)
+            let term = verify(env).map_err(UsageError::no_answer)?;
+            let query = query(name, env, place, term, check_endpoints);
+            return query.map_err(UsageError::no_answer);
         }
     };
+    query(name, env, place, ask, check_endpoints)
+}
+
+fn query(
+    name: &str,
+    env: &Environment,
+    mut place: Where,
+    ask: Ask,
+    check_endpoints: impl Fn(&str, bool) -> Result<(), String>,
+) -> Result<Parsed, UsageError> {
     let key = settings::key(env, place.key)?.ok_or_else(|| {
         UsageError::new(format_args!(
             "an election is needed: leaderrun {name} --key KEY"

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::candidate::Granted;
 use super::names::Names;
 use super::record::this_clock;
+use super::refusal::advise;
 use super::take_over::Observer;
 use super::{Config, ElectionError, Event, LeaseId, Outage, Token};
 use crate::clock::{BootInstant, ClockIdentity};
@@ -183,7 +184,7 @@ impl Campaign {
         let refused = matches!(error.kind, Kind::Refused | Kind::NoLogin | Kind::Settings);
         let round = self.pool.len();
         if refused {
-            let text = refusal(&error, &self.config.key, self.pool.user());
+            let text = advise(&error, &self.config.key, self.pool.user());
             if !self.joined {
                 return Err(ElectionError::Refused(text));
             }
@@ -195,10 +196,8 @@ impl Campaign {
             return Ok(());
         }
         if self.hopeless >= round && !self.joined && !self.pool.answered() {
-            return Err(ElectionError::Refused(match error.kind {
-                Kind::UnknownName => format!("{error}: check --endpoints"),
-                _ => error.to_string(),
-            }));
+            let text = advise(&error, &self.config.key, self.pool.user());
+            return Err(ElectionError::Refused(text));
         }
         self.failures = 0;
         self.hopeless = 0;
@@ -215,28 +214,5 @@ impl Campaign {
         }
         tokio::time::sleep(self.backoff.pause(longest)).await;
         Ok(())
-    }
-}
-
-/// A refusal, with the setting that it is about.
-fn refusal(error: &Error, key: &str, user: Option<&str>) -> String {
-    let text = error.to_string();
-    match error.kind {
-        Kind::Settings => text,
-        Kind::NoLogin => format!(
-            "{text}: etcd asks for a user: give --user and --password-file, or --cert and --cert-key with the user as the \
-             certificate's common name"
-        ),
-        _ if text.contains("permission denied") => {
-            let user = user.map_or_else(
-                || "the user that the certificate in --cert names".to_owned(),
-                |user| format!("the user {user:?}"),
-            );
-            format!(
-                "{text}: {user} needs a role that may read and write {key}, {key}.term, {key}.resign and all keys with the prefix {key}/"
-            )
-        }
-        _ if text.contains("TTL") => format!("{text}: use a shorter --ttl"),
-        _ => format!("{text}: check --endpoints and --key"),
     }
 }

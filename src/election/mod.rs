@@ -13,6 +13,7 @@ mod names;
 mod orphan;
 mod queue;
 mod record;
+mod refusal;
 mod release;
 mod renewal;
 mod single;
@@ -25,6 +26,7 @@ mod view;
 pub use ask::ask_to_resign;
 pub use orphan::{hold_orphan, release_orphan};
 pub use record::Record;
+pub use refusal::advise;
 pub use task::{Handle, spawn};
 pub use view::{Seat, Standing, View};
 

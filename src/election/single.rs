@@ -9,6 +9,7 @@ use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, Txn
 use super::campaign::{CALL, Campaign};
 use super::candidate::{Candidate, Granted, Setback};
 use super::queue::{BETWEEN_LOOKS, keys, name_of};
+use super::record::Record;
 use super::{Event, Token, Wait};
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Error, sleep_until};
@@ -20,7 +21,16 @@ const NONE: Token = Token(0);
 enum Try {
     Taken(Token),
     /// Somebody has the key.
-    Held(KeyValue, i64),
+    Held(Holding),
+}
+
+/// How somebody has the key.
+struct Holding {
+    kv: KeyValue,
+    /// The store's revision at which that was seen.
+    revision: i64,
+    /// Whether a term is recorded that may still be running.
+    recorded: bool,
 }
 
 /// A wait for the key.
@@ -76,7 +86,7 @@ impl Campaign {
             self.joined = true;
             self.tell_campaigning(&waiting.granted);
         }
-        let (held, revision) = match tried {
+        let held = match tried {
             Try::Taken(token) => {
                 self.granted = None;
                 return Ok(Some(Candidate {
@@ -85,10 +95,10 @@ impl Campaign {
                     token,
                 }));
             }
-            Try::Held(kv, revision) => (kv, revision),
+            Try::Held(holding) => holding,
         };
         let wait = Wait::Queue {
-            leader: name_of(&held),
+            leader: name_of(&held.kv),
             ahead: 1,
         };
         if waiting.told.as_ref() != Some(&wait) {
@@ -96,7 +106,7 @@ impl Campaign {
             waiting.told = Some(wait);
         }
         let wake = waiting.next_keepalive;
-        self.wait_for_deletion(&held, revision, wake).await?;
+        self.wait_for_deletion(&held, wake).await?;
         // Not before: looks that succeed and watches that fail are no progress.
         self.went_well();
         Ok(None)
@@ -134,19 +144,31 @@ impl Campaign {
         let mut gets = ops.into_iter().map(keys);
         let own = gets.next().unwrap_or_default().pop();
         let others = gets.next().unwrap_or_default();
-        match gets.next().unwrap_or_default().pop() {
-            Some(kv) => drop(
-                self.observer
-                    .saw(kv.mod_revision(), kv.value(), arrived, NONE),
-            ),
+        let recorded = match gets.next().unwrap_or_default().pop() {
+            Some(kv) => {
+                let first = self
+                    .observer
+                    .saw(kv.mod_revision(), kv.value(), arrived, NONE);
+                let record = Record::parse(kv.value());
+                record.is_some_and(|r| BootInstant::now() < self.observer.free_at(&r, first))
+            }
             // Without a key of our own nobody can tell the end of a term from a deletion by hand.
-            None => self.observer.forget(),
-        }
+            None => {
+                self.observer.forget();
+                false
+            }
+        };
         let token = match own {
             None if succeeded => Token(revision),
             // An earlier attempt, whose answer was lost, did it.
             Some(kv) if kv.lease() == granted.lease.0 => Token(kv.create_revision()),
-            Some(kv) => return Ok(Try::Held(kv, revision)),
+            Some(kv) => {
+                return Ok(Try::Held(Holding {
+                    kv,
+                    revision,
+                    recorded,
+                }));
+            }
             None => return Err(Setback::Again),
         };
         self.held.token = Some(token);
@@ -162,13 +184,10 @@ impl Campaign {
     }
 
     /// Waits for the key's end, or for the next keepalive's time.
-    async fn wait_for_deletion(
-        &mut self,
-        held: &KeyValue,
-        revision: i64,
-        wake: BootInstant,
-    ) -> Result<(), Error> {
-        if held.lease() == 0 && !std::mem::replace(&mut self.warned_unattached, true) {
+    async fn wait_for_deletion(&mut self, held: &Holding, wake: BootInstant) -> Result<(), Error> {
+        let lease = held.kv.lease();
+        // The holder of a term removes such a key itself, in its turn.
+        if lease == 0 && !held.recorded && !std::mem::replace(&mut self.warned_unattached, true) {
             self.warn(format!(
                 "the key {} is attached to no lease, so it ends with nobody: delete it by hand once you are sure \
                  that no command of this election is running",
@@ -178,8 +197,8 @@ impl Campaign {
         let limit = BootInstant::now() + CALL;
         let key = self.names.key.clone();
         // Its holder may write another value.
-        let same = Some(held.lease());
-        self.wait_for_change(&key, revision + 1, same, limit, wake)
+        let same = Some(lease);
+        self.wait_for_change(&key, held.revision + 1, same, limit, wake)
             .await
     }
 }

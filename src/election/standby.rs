@@ -11,7 +11,7 @@ use super::candidate::Candidate;
 use super::queue::{BETWEEN_LOOKS, Look, Place};
 use super::record::Record;
 use super::renewal::{Found, Renewal, Tenure, Version, Written};
-use super::{ElectionError, Event, Wait};
+use super::{ElectionError, Event, Token, Wait};
 use crate::clock::BootInstant;
 use crate::etcd::{Change, Error, Kind, sleep_until};
 use crate::rules::Rule;
@@ -43,6 +43,8 @@ struct Standby {
     /// Leases in the names of detached keys that are known to be gone.
     dead: HashSet<super::LeaseId>,
     told: Option<Wait>,
+    /// The term that we, who are next, are waiting for, and since when.
+    waited_for: Option<(Token, BootInstant)>,
     next_keepalive: BootInstant,
     /// When the last look began.
     looked: BootInstant,
@@ -70,6 +72,7 @@ impl Campaign {
             candidate,
             dead: HashSet::new(),
             told: None,
+            waited_for: None,
             looked: BootInstant::now(),
         };
         loop {
@@ -229,7 +232,9 @@ impl Campaign {
         if Rule::TakeOverWait.is_off() || free_at.is_some_and(|at| BootInstant::now() >= at) {
             return self.begin(standby, Version::At(kv.mod_revision())).await;
         }
-        if record.is_none() {
+        if let Some(record) = &record {
+            self.remind_of(standby, record);
+        } else {
             let text = format!(
                 "the record {} of an earlier term cannot be understood, so nobody can know when its holder is dead: \
                  once you are sure that no command of this election is running, delete that key by hand \
@@ -252,6 +257,28 @@ impl Campaign {
             look.revision + 1,
             free_at,
         ))
+    }
+
+    /// A record that goes on being renewed without its key is the only thing that tells others of a process
+    /// tree that cannot be killed.
+    fn remind_of(&mut self, standby: &mut Standby, record: &Record) {
+        let now = BootInstant::now();
+        let since = match standby.waited_for {
+            Some((token, since)) if token == record.token => since,
+            _ => now,
+        };
+        standby.waited_for = Some((record.token, since));
+        if now.saturating_since(since) < record.ttl * 2 {
+            return;
+        }
+        let text = format!(
+            "the term with token {} has lost its candidate key but goes on being renewed: its holder cannot get \
+             its command's process tree dead, and says why in its own log; nobody starts before",
+            record.token
+        );
+        if self.record_warning.is_due(&text) {
+            self.warn(text);
+        }
     }
 
     /// Begins a term, if the record is still at `version`.

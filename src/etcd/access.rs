@@ -126,7 +126,8 @@ impl SettingFile {
 
     /// Whether every user of this host may read it.
     fn is_open_to_all(&self) -> bool {
-        fs::metadata(&self.path).is_ok_and(|m| m.permissions().mode() & 0o004 != 0)
+        // What is no file, /dev/null say, keeps no secret.
+        fs::metadata(&self.path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o004 != 0)
     }
 }
 

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::clock::BootInstant;
-use crate::election::{Token, View};
+use crate::election::{Token, View, advise};
 use crate::etcd::{Access, Connection, Endpoint, Error, Pool};
 use crate::exit_status::ExitStatus;
 use crate::runtime;
@@ -86,8 +86,11 @@ fn no() -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
     /// etcd does not answer, or refuses us.
+    #[error(transparent)]
+    Etcd(#[from] Error),
+    /// None of several endpoints answers.
     #[error("{0}")]
-    Etcd(String),
+    Silent(String),
     /// Nobody can do that.
     #[error("{0}")]
     Impossible(String),
@@ -99,15 +102,17 @@ enum Trouble {
     Output(#[from] io::Error),
 }
 
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Etcd(error.to_string())
-    }
-}
-
 /// Asks, and prints the answer. Must be called outside of a tokio runtime.
 pub fn run(query: Query) -> ExitCode {
     let endpoints = Endpoint::parse_list(&query.endpoints, query.access.tls.is_set());
+    // What a command asks again and again has been said when it was started.
+    if !matches!(query.ask, Ask::Verify { .. }) {
+        for warning in query.access.warnings() {
+            eprintln!("leaderrun: warning: {warning}");
+        }
+    }
+    let user = query.access.login.as_ref().map(|login| login.user.clone());
+    let key = query.key.clone();
     let answer = match (runtime::single_threaded(), endpoints) {
         (Ok(runtime), Ok(endpoints)) => {
             let place = Place {
@@ -129,7 +134,12 @@ pub fn run(query: Query) -> ExitCode {
         // A reader that has seen enough (`| head`) is no failure.
         Err(Trouble::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => YES,
         Err(trouble) => {
-            eprintln!("leaderrun: {trouble}");
+            match &trouble {
+                Trouble::Etcd(error) => {
+                    eprintln!("leaderrun: {}", advise(error, &key, user.as_deref()))
+                }
+                other => eprintln!("leaderrun: {other}"),
+            }
             match trouble {
                 Trouble::Late(_) => ExitStatus::NotElected(ExitStatus::NOT_ELECTED).into(),
                 _ => ExitStatus::Failed.into(),

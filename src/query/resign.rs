@@ -49,10 +49,15 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
     }
     let mut remains = Remains::default();
     loop {
-        let view = look(&mut pool, key).await;
+        let view = look(&mut pool, key);
+        let view = match give_up {
+            // However long etcd may take to answer.
+            Some(at) => tokio::time::timeout_at(at, view).await.ok(),
+            None => Some(view.await),
+        };
         // A member that fails meanwhile is no reason to give up.
-        if let Ok(outcome) = view.map(|view| remains.outcome(&view, leader))
-            && let Some(outcome) = outcome
+        if let Some(Ok(view)) = view
+            && let Some(outcome) = remains.outcome(&view, leader)
         {
             say(&format!("{who} has resigned: {outcome}"))?;
             return Ok(YES);

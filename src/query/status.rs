@@ -10,7 +10,7 @@ use super::show::{self, SeatJson};
 use super::{Answer, CALL, Place, Trouble, YES, no, say};
 use crate::clock::BootInstant;
 use crate::election::{LeaseId, Seat, Standing, Token, View};
-use crate::etcd::{Error, Pool};
+use crate::etcd::{Error, Kind, Pool};
 use crate::report::escape;
 use crate::timing;
 
@@ -20,7 +20,7 @@ struct Report {
     key: String,
     layout: Option<&'static str>,
     leader: Option<SeatJson>,
-    /// `agrees`, `absent`, `take-over`, `unreadable`.
+    /// `agrees`, `absent`, `take-over`, `over`, `unreadable`.
     record: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     take_over: Option<TakeOver>,
@@ -57,6 +57,7 @@ pub(super) async fn status(place: &Place, json: bool) -> Answer {
     let mut answers: Vec<_> = asked.join_all().await;
     answers.sort_by_key(|(i, _)| *i);
     let mut newest: Option<Seen> = None;
+    let mut failed = None;
     let mut probes = Vec::new();
     for ((_, answer), endpoint) in answers.into_iter().zip(endpoints) {
         let endpoint = endpoint.to_string();
@@ -70,11 +71,21 @@ pub(super) async fn status(place: &Place, json: bool) -> Answer {
                 }
                 None
             }
-            Err(error) => Some(error.brief()),
+            Err(error) => {
+                let brief = error.brief();
+                failed.get_or_insert(error);
+                Some(brief)
+            }
         };
         probes.push(Probe { endpoint, error });
     }
     let Some((view, ttls)) = newest else {
+        // What is wrong with us is the same everywhere, and there is a way to mend it.
+        if let Some(error) = failed
+            && (probes.len() == 1 || error.kind != Kind::Elsewhere)
+        {
+            return Err(error.into());
+        }
         let each = |probe: &Probe| {
             format!(
                 "{}: {}",
@@ -83,7 +94,7 @@ pub(super) async fn status(place: &Place, json: bool) -> Answer {
             )
         };
         let all: Vec<String> = probes.iter().map(each).collect();
-        return Err(Trouble::Etcd(format!(
+        return Err(Trouble::Silent(format!(
             "no endpoint tells: {}",
             all.join("; ")
         )));
@@ -143,6 +154,7 @@ fn report(
         record: match standing {
             Standing::Leads(_) => "agrees",
             Standing::Vacant | Standing::Unrecorded => "absent",
+            Standing::TakeOver(record) if record.time_left().is_zero() => "over",
             Standing::TakeOver(_) => "take-over",
             Standing::Unreadable => "unreadable",
         },
@@ -193,6 +205,16 @@ fn text(
             let unknown = "since when is unknown (no leaderrun, or just elected)";
             line("leader", led(first, unknown.to_owned()));
             &seats[1..]
+        }
+        (_, Standing::TakeOver(record)) if record.time_left().is_zero() => {
+            let token = record.token;
+            line(
+                "leader",
+                format!(
+                    "none: an earlier term (token {token}) has run out, and nobody has taken over yet"
+                ),
+            );
+            seats
         }
         (_, Standing::TakeOver(record)) => {
             line(

@@ -98,14 +98,16 @@ impl fmt::Display for LogEvent {
 impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Queue { leader, ahead: 1 } => {
+                write!(f, "waiting behind one candidate, '{}'", escape(leader))
+            }
             Self::Queue { leader, ahead } => write!(
                 f,
-                "waiting behind {ahead} candidate{}, first in the queue is '{}'",
-                if *ahead == 1 { "" } else { "s" },
+                "waiting behind {ahead} candidates, the first is '{}'",
                 escape(leader)
             ),
             Self::Record { holder, remaining } => {
-                f.write_str("waiting: next in the queue, but the command of an earlier term")?;
+                f.write_str("waiting: next in line, but the command of an earlier term")?;
                 if let Some(token) = holder {
                     write!(f, " (token {token})")?;
                 }
@@ -201,7 +203,7 @@ mod tests {
                     leader: "db1:7".into(),
                     ahead: 2,
                 }),
-                "leaderrun: waiting behind 2 candidates, first in the queue is 'db1:7'",
+                "leaderrun: waiting behind 2 candidates, the first is 'db1:7'",
             ),
             (
                 LogEvent::Stopping {

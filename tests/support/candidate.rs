@@ -302,3 +302,13 @@ fn copy_of(program: &Path, dir: &Scratch) -> PathBuf {
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("own file");
     copy
 }
+
+/// A question about the election, a subcommand's name and its options, to any of the members.
+pub fn ask(etcd: &Etcd, words: &[&str]) -> Candidate {
+    let (name, options) = words.split_first().expect("a subcommand");
+    let endpoints = etcd.endpoints();
+    Candidate::bare()
+        .arg(*name)
+        .args(["--key", KEY, "--endpoints", &endpoints])
+        .args(options.iter().copied())
+}

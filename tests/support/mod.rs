@@ -52,7 +52,7 @@ use nix::time::{ClockId, clock_gettime};
 
 pub use after::{death_of, kill};
 pub use beat::{Beat, Life, Stamp, assert_no_overlap, overlaps};
-pub use candidate::{Candidate, Finished, KEY};
+pub use candidate::{Candidate, Finished, KEY, ask};
 pub use container::{Root, pid_1};
 pub use etcd::{Etcd, Member};
 pub use etcdctl::Entry;
