@@ -21,6 +21,7 @@ use clap::{ArgAction, Args, Parser};
                   Exit status: the command's own, or 2 usage, 71 tree not proven dead, 75 leadership lost,\n\
                   124 not elected in time, 125 leaderrun failed, 126 cannot execute, 127 not found.\n\
                   Questions about an election: leaderrun status, observe, resign, verify; each has its own --help.\n\
+                  For shells: leaderrun completions SHELL.\n\
                   See leaderrun(1).",
     args_override_self = false
 )]

@@ -23,6 +23,7 @@ use flags::Flags;
 
 mod access;
 mod checks;
+mod completions;
 mod environment;
 mod flags;
 mod queries;
@@ -169,6 +170,12 @@ pub fn parse(
     let env = Environment::new(&environment);
     if let Some(name) = words::query(&args) {
         return queries::parse(name, &args[1..], &env, check_endpoints);
+    }
+    if words::completions(&args) {
+        return match completions::CompletionsFlags::try_parse_from(&args[1..]) {
+            Ok(flags) => Ok(Parsed::Print(completions::script(flags.shell))),
+            Err(error) => from_clap(&error),
+        };
     }
     let args = words::without_run(args)?;
     let mut flags = match Flags::try_parse_from(&args) {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, Args, CommandFactory, Parser};
 
 use super::environment::{Environment, Given};
 use super::flags::EtcdFlags;
@@ -72,6 +72,17 @@ struct VerifyFlags {}
 
 /// The subcommands that are here.
 pub(super) const NAMES: [&str; 4] = ["status", "observe", "resign", "verify"];
+
+/// Their command lines, with their names.
+pub(super) fn commands() -> impl Iterator<Item = (&'static str, clap::Command)> {
+    let commands = [
+        StatusFlags::command(),
+        ObserveFlags::command(),
+        ResignFlags::command(),
+        VerifyFlags::command(),
+    ];
+    NAMES.into_iter().zip(commands)
+}
 
 /// Reads the arguments that follow the subcommand `name`, one of [`NAMES`].
 pub(super) fn parse(

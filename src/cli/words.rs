@@ -7,13 +7,13 @@
 use std::ffi::{OsStr, OsString};
 
 use super::environment::quoted;
-use super::{UsageError, queries};
+use super::{UsageError, completions, queries};
 
-/// Subcommands that are spoken for but not there yet.
-const RESERVED: [&str; 2] = ["completions", "help"];
+/// Words that are leaderrun's own besides the questions'.
+const OTHERS: [&str; 3] = ["run", "help", completions::NAME];
 
 fn is_reserved(word: &OsStr) -> bool {
-    let mut names = RESERVED.iter().chain(&queries::NAMES);
+    let mut names = OTHERS.iter().chain(&queries::NAMES);
     names.any(|name| word == *name)
 }
 
@@ -21,6 +21,11 @@ fn is_reserved(word: &OsStr) -> bool {
 pub(super) fn query(args: &[OsString]) -> Option<&'static str> {
     let first = args.get(1)?;
     queries::NAMES.into_iter().find(|name| first == name)
+}
+
+/// Whether the shells' completions are asked for.
+pub(super) fn completions(args: &[OsString]) -> bool {
+    args.get(1).is_some_and(|first| first == completions::NAME)
 }
 
 /// The arguments (the program's name first) without the optional first word `run`.
@@ -37,13 +42,6 @@ pub(super) fn without_run(mut args: Vec<OsString>) -> Result<Vec<OsString>, Usag
                 "help is an option: leaderrun --help (to run a command of that name: leaderrun -- help)",
             ));
         }
-        Some(word) if is_reserved(word) => {
-            let word = word.to_string_lossy();
-            return Err(UsageError::new(format_args!(
-                "the subcommand {word} is not available in version {} (to run a command of that name: leaderrun -- {word})",
-                env!("CARGO_PKG_VERSION")
-            )));
-        }
         Some(_) | None => {}
     }
     Ok(args)
@@ -59,7 +57,7 @@ pub(super) fn refuse_late_subcommand(
         return Ok(());
     };
     let before = args.len().checked_sub(command.len() + 1).map(|i| &args[i]);
-    if before.is_some_and(|arg| arg == "--") || !(word == "run" || is_reserved(word)) {
+    if before.is_some_and(|arg| arg == "--") || !is_reserved(word) {
         return Ok(());
     }
     Err(UsageError::new(format_args!(

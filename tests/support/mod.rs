@@ -159,6 +159,21 @@ pub fn require_etcd() -> bool {
     false
 }
 
+/// Whether there is such a program; what is said of [`require_etcd`] holds here too.
+#[track_caller]
+pub fn require_program(name: &str) -> bool {
+    let there = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
+    assert!(
+        there || !is_skip_forbidden(),
+        "there is no {name}, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup"
+    );
+    if !there {
+        skip(&format!("there is no {name} (scripts/setup installs it)"));
+    }
+    there
+}
+
 /// Whether a test that could run after `scripts/setup` is to fail instead of being skipped.
 fn is_skip_forbidden() -> bool {
     std::env::var_os("LEADERRUN_TEST_REQUIRE").is_some_and(|v| v == "1")
