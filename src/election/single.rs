@@ -144,19 +144,16 @@ impl Campaign {
         let mut gets = ops.into_iter().map(keys);
         let own = gets.next().unwrap_or_default().pop();
         let others = gets.next().unwrap_or_default();
-        let recorded = match gets.next().unwrap_or_default().pop() {
-            Some(kv) => {
-                let first = self
-                    .observer
-                    .saw(kv.mod_revision(), kv.value(), arrived, NONE);
-                let record = Record::parse(kv.value());
-                record.is_some_and(|r| BootInstant::now() < self.observer.free_at(&r, first))
-            }
+        let recorded = if let Some(kv) = gets.next().unwrap_or_default().pop() {
+            let first = self
+                .observer
+                .saw(kv.mod_revision(), kv.value(), arrived, NONE);
+            let record = Record::parse(kv.value());
+            record.is_some_and(|r| BootInstant::now() < self.observer.free_at(&r, first))
+        } else {
             // Without a key of our own nobody can tell the end of a term from a deletion by hand.
-            None => {
-                self.observer.forget();
-                false
-            }
+            self.observer.forget();
+            false
         };
         let token = match own {
             None if succeeded => Token(revision),

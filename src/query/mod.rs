@@ -136,7 +136,7 @@ pub fn run(query: Query) -> ExitCode {
         Err(trouble) => {
             match &trouble {
                 Trouble::Etcd(error) => {
-                    eprintln!("leaderrun: {}", advise(error, &key, user.as_deref()))
+                    eprintln!("leaderrun: {}", advise(error, &key, user.as_deref()));
                 }
                 other => eprintln!("leaderrun: {other}"),
             }

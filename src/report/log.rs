@@ -16,7 +16,8 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use super::escape;
 use super::event::{Level, LogEvent};
 use super::sink::Sink;
-use super::writer::{Format, Progress, Writer, lock, render};
+use super::style::Style;
+use super::writer::{Format, Message, Progress, Writer, lock, message, render};
 
 /// How many lines wait for the writer at most.
 const QUEUE: usize = 1024;
@@ -58,13 +59,14 @@ pub struct Log(Arc<Inner>);
 struct Inner {
     format: Format,
     level: Level,
+    style: Style,
     route: Route,
 }
 
 #[derive(Debug)]
 enum Route {
     Queue {
-        lines: SyncSender<String>,
+        lines: SyncSender<Message>,
         accepted: AtomicU64,
         progress: Arc<Progress>,
     },
@@ -76,20 +78,26 @@ impl Log {
     /// Opens the log and starts the thread that writes it: not before the guardian is forked.
     /// The thread blocks all signals, so it never takes one that is meant for another.
     pub fn start(options: &LogOptions) -> Result<Self, LogError> {
-        let file = match &options.file {
-            Some(path) => Sink::open(path).map_err(|source| LogError::Open {
-                path: path.clone(),
-                source,
-            })?,
-            None => Sink::standard_error()?,
+        let (file, style) = match &options.file {
+            Some(path) => {
+                let path = path.clone();
+                let file = Sink::open(&path).map_err(|source| LogError::Open { path, source })?;
+                (file, Style::Plain)
+            }
+            None => {
+                let file = Sink::standard_error()?;
+                let style = Style::of_standard_error(&file);
+                (file, style)
+            }
         };
-        Ok(Self::start_on(file, options)?)
+        Ok(Self::start_on(file, style, options)?)
     }
 
-    fn start_on(file: File, options: &LogOptions) -> io::Result<Self> {
+    fn start_on(file: File, style: Style, options: &LogOptions) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE);
         let progress = Arc::new(Progress::default());
-        let writer = Writer::new(options.format, Sink::new(file, None), Arc::clone(&progress));
+        let sink = Sink::new(file, None);
+        let writer = Writer::new(options.format, style, sink, Arc::clone(&progress));
         // A new thread inherits the mask: block first, so that there is no instant without.
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let thread = std::thread::Builder::new()
@@ -97,14 +105,12 @@ impl Log {
             .spawn(move || writer.run(&queue));
         mask.thread_set_mask()?;
         thread?;
-        Ok(Self::new(
-            options,
-            Route::Queue {
-                lines,
-                accepted: AtomicU64::new(0),
-                progress,
-            },
-        ))
+        let route = Route::Queue {
+            lines,
+            accepted: AtomicU64::new(0),
+            progress,
+        };
+        Ok(Self::new(options, style, route))
     }
 
     /// A log without a thread, for an orphaned guardian: standard error belonged to those who
@@ -114,13 +120,14 @@ impl Log {
             Some(Ok(file)) => Route::Direct(Mutex::new(Sink::new(file, Some(DIRECT_PATIENCE)))),
             Some(Err(_)) | None => Route::Nowhere,
         };
-        Self::new(options, route)
+        Self::new(options, Style::Plain, route)
     }
 
-    fn new(options: &LogOptions, route: Route) -> Self {
+    fn new(options: &LogOptions, style: Style, route: Route) -> Self {
         Self(Arc::new(Inner {
             format: options.format,
             level: options.level,
+            style,
             route,
         }))
     }
@@ -131,17 +138,17 @@ impl Log {
         if event.level() > self.0.level {
             return;
         }
-        let line = || render(self.0.format, &event);
+        let (format, style) = (self.0.format, self.0.style);
         match &self.0.route {
             Route::Queue {
                 lines,
                 accepted,
                 progress,
-            } => match lines.try_send(line()) {
+            } => match lines.try_send(message(format, style, &event)) {
                 Ok(()) => accepted.fetch_add(1, Ordering::Release),
                 Err(_) => progress.lose(1),
             },
-            Route::Direct(sink) => u64::from(lock(sink).write_line(&line())),
+            Route::Direct(sink) => u64::from(lock(sink).write_line(&render(format, style, &event))),
             Route::Nowhere => 0,
         };
     }
@@ -176,7 +183,7 @@ mod tests {
             ..LogOptions::default()
         };
         (
-            Log::start_on(OwnedFd::from(writer).into(), &options).unwrap(),
+            Log::start_on(OwnedFd::from(writer).into(), Style::Plain, &options).unwrap(),
             reader,
         )
     }

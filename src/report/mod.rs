@@ -7,9 +7,11 @@
 mod escape;
 mod event;
 mod json;
+mod live;
 mod log;
 mod reason;
 mod sink;
+mod style;
 mod systemd;
 mod text;
 mod trouble;

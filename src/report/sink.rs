@@ -49,6 +49,11 @@ impl Sink {
             .open(path)
     }
 
+    /// What is written to.
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Writes a line, which brings its line feed along; `false` if it is lost. Lines of several
     /// processes do not mix: one write, on a file opened for appending.
     pub fn write_line(&mut self, line: &str) -> bool {

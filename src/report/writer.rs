@@ -1,12 +1,14 @@
 //! The thread that writes the log, and how far it has come.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::event::LogEvent;
+use super::live::{Live, TICK};
 use super::sink::Sink;
+use super::style::Style;
 use super::{json, text};
 
 /// How a line is written.
@@ -52,27 +54,75 @@ impl Progress {
     }
 }
 
+/// What is sent to the writer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Message {
+    /// A line, with its line feed.
+    Line(String),
+    /// What is waited for, to be shown to whoever sits at the terminal until the next message.
+    Waiting(String),
+}
+
 pub(super) struct Writer {
     format: Format,
+    style: Style,
     sink: Sink,
     progress: Arc<Progress>,
+    live: Option<Live>,
 }
 
 impl Writer {
-    pub fn new(format: Format, sink: Sink, progress: Arc<Progress>) -> Self {
+    pub fn new(format: Format, style: Style, sink: Sink, progress: Arc<Progress>) -> Self {
         Self {
             format,
+            style,
             sink,
             progress,
+            live: None,
         }
     }
 
     /// Writes lines until nobody is left who could send any.
-    pub fn run(mut self, queue: &Receiver<String>) {
-        for line in queue {
-            self.write(&line);
-            *lock(&self.progress.done) += 1;
-            self.progress.changed.notify_all();
+    pub fn run(mut self, queue: &Receiver<Message>) {
+        loop {
+            let message = match &self.live {
+                Some(_) => queue.recv_timeout(TICK),
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match message {
+                Ok(message) => {
+                    self.take(message);
+                    *lock(&self.progress.done) += 1;
+                    self.progress.changed.notify_all();
+                }
+                Err(RecvTimeoutError::Timeout) => self.step(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Line(line) => match self.live.take() {
+                Some(shown) => {
+                    let clear = shown.clear(self.sink.file());
+                    self.write(&format!("{clear}{line}"));
+                }
+                None => self.write(&line),
+            },
+            Message::Waiting(text) => {
+                self.live = Some(Live::new(text, self.live.as_ref()));
+                self.step();
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        if let Some(live) = &mut self.live
+            && let Some(step) = live.step(self.sink.file())
+        {
+            // Another follows.
+            self.sink.write_line(&step);
         }
     }
 
@@ -86,7 +136,10 @@ impl Writer {
         if count > 0 {
             let lines = if count == 1 { "line was" } else { "lines were" };
             let event = LogEvent::warning(format!("{count} log {lines} lost"));
-            if !self.sink.write_line(&render(self.format, &event)) {
+            if !self
+                .sink
+                .write_line(&render(self.format, self.style, &event))
+            {
                 self.progress.lose(count);
             }
         }
@@ -94,13 +147,23 @@ impl Writer {
 }
 
 /// A line with its line feed.
-pub(super) fn render(format: Format, event: &LogEvent) -> String {
+pub(super) fn render(format: Format, style: Style, event: &LogEvent) -> String {
     let mut line = match format {
-        Format::Text => text::line(event),
+        Format::Text => style.dress(event.level(), text::line(event)),
         Format::Json => json::line(event, SystemTime::now()),
     };
     line.push('\n');
     line
+}
+
+/// What goes to the writer for an event.
+pub(super) fn message(format: Format, style: Style, event: &LogEvent) -> Message {
+    match (format, style, event) {
+        (Format::Text, Style::Terminal { .. }, LogEvent::Waiting(_)) => {
+            Message::Waiting(text::line(event))
+        }
+        _ => Message::Line(render(format, style, event)),
+    }
 }
 
 /// A poisoned lock guards nothing that a panic could have left half done.

@@ -24,7 +24,9 @@ pub use signals::{
     restore_child_signals,
 };
 pub use socket::{MAX_MESSAGE, Received, SeqPacket};
-pub use terminal::{Terminal, group_is_orphaned, is_part_of_a_pipeline};
+pub use terminal::{
+    Terminal, columns, group_is_orphaned, is_in_foreground_of, is_part_of_a_pipeline,
+};
 pub use tree::{
     Process, check_proc, children_of, descendants_of, group_exists, is_stopped, kill, kill_group,
     kill_verified,

@@ -1,10 +1,11 @@
 //! The controlling terminal: who is in its foreground, and its modes (tcsetpgrp(3), termios(3)).
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use nix::fcntl::OFlag;
+use nix::libc;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid, getppid, getsid, tcgetpgrp, tcsetpgrp};
 
@@ -53,6 +54,24 @@ impl Terminal {
     pub fn restore(&self, modes: &Termios) {
         let _ = tcsetattr(self.0.as_fd(), SetArg::TCSADRAIN, modes);
     }
+}
+
+/// How many columns the terminal has that `fd` is open on; `None` if it is none, or does not know.
+pub fn columns(fd: BorrowedFd<'_>) -> Option<u16> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the descriptor is open, and the kernel writes one winsize to the address.
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (done == 0 && size.ws_col > 0).then_some(size.ws_col)
+}
+
+/// Whether our process group is in the foreground of the terminal that `fd` is open on.
+pub fn is_in_foreground_of(fd: BorrowedFd<'_>) -> bool {
+    tcgetpgrp(fd) == Ok(getpgrp())
 }
 
 /// Whether our process group has no one in the session to continue it once it is stopped
