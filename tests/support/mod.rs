@@ -33,6 +33,7 @@ pub mod network;
 pub mod pki;
 mod place;
 mod ports;
+pub mod postgres;
 mod process;
 mod proxy;
 pub mod pty;
