@@ -251,6 +251,11 @@ impl Timeline {
         Deadline(sent + self.until_kill())
     }
 
+    /// When the renewal that earned this deadline was sent.
+    pub fn sent(&self, deadline: Deadline) -> BootInstant {
+        deadline.0 - self.until_kill()
+    }
+
     /// The page that `--explain` prints.
     pub fn explain(&self) -> String {
         let (t, g, m, i) = (self.ttl, self.grace, self.margin, self.interval);

@@ -46,6 +46,12 @@ fn bad_values() -> Vec<(&'static str, String, &'static str)> {
         ("endpoints", "http://a:1,https://b:1", "mix http and https"),
         ("endpoints", "ftp://127.0.0.1:2379", "scheme"),
         ("endpoints", "::1:2379", "brackets"),
+        ("listen", "", "the address is empty"),
+        ("listen", "8080", "no port"),
+        ("listen", "127.0.0.1:65536", "bad port"),
+        ("listen", "::1:8080", "in brackets"),
+        ("listen", "http://127.0.0.1:8080", "no address to listen at"),
+        ("listen", "unix:", "names no file"),
         ("log-format", "xml", "use text or json"),
         ("log-file", "", "the name is empty"),
     ];

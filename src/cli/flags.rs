@@ -140,6 +140,13 @@ pub(super) struct Flags {
     #[command(flatten)]
     pub etcd: EtcdFlags,
 
+    /// Serve health and metrics at ADDR: HOST:PORT, :PORT or unix:PATH
+    ///
+    /// Plain HTTP: /livez, /readyz, /leaderz, /status and /metrics. Anybody who reaches ADDR may ask: use
+    /// loopback or a private address. :PORT is all addresses; port 0 is any, which -v logs.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<OsString>,
+
     /// How leaderrun's own log is written [default: text]
     ///
     /// text for people; json for machines, one object a line.

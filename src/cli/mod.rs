@@ -16,7 +16,7 @@ use crate::election::Layout;
 use crate::etcd::Access;
 use crate::exit_status::ExitStatus;
 use crate::query::Query;
-use crate::report::LogOptions;
+use crate::report::{Address, LogOptions};
 use crate::timing::{Settings, Timeline};
 use environment::Environment;
 use flags::Flags;
@@ -81,6 +81,8 @@ pub struct RunOptions {
     pub endpoints: String,
     /// What lets us in there.
     pub access: Access,
+    /// Where health and metrics can be asked for.
+    pub listen: Option<Address>,
     /// leaderrun's own log.
     pub log: LogOptions,
     /// The command and its arguments; never empty.
@@ -212,6 +214,7 @@ pub fn parse(
     let sd_ready = env.parsed("sd-ready", flags.sd_ready.take(), checks::sd_ready)?;
     let no_new_privs = flags.no_new_privs || env.switch("no-new-privs")?;
     let sd_pass = flags.sd_pass || env.switch("sd-pass")?;
+    let listen = env.parsed("listen", flags.listen.take(), Address::parse)?;
     let log = settings::log(&env, &mut flags)?;
 
     if flags.explain || env.switch("explain")? {
@@ -237,6 +240,7 @@ pub fn parse(
         sd_pass,
         endpoints,
         access,
+        listen,
         log,
         command: words::command(flags.command)?,
     })))

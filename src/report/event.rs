@@ -32,6 +32,12 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum LogEvent {
+    /// Health and metrics can be asked for. At debug level: who needs the port that the kernel chose asks for it.
+    Listening {
+        /// Where.
+        #[serde(serialize_with = "outside")]
+        address: String,
+    },
     /// The candidate key is in the queue.
     Campaigning {
         /// The election.
@@ -148,7 +154,7 @@ impl LogEvent {
                 | StopReason::GuardianLost => Level::Error,
             },
             Self::RenewalFailed { .. } | Self::Warning { .. } => Level::Warn,
-            Self::Renewed { .. } => Level::Debug,
+            Self::Renewed { .. } | Self::Listening { .. } => Level::Debug,
             Self::Campaigning { .. }
             | Self::Waiting(_)
             | Self::Elected { .. }
@@ -163,16 +169,7 @@ impl LogEvent {
 
     /// The event for what the election says that it waits for.
     pub fn waiting(wait: &Wait, now: BootInstant) -> Self {
-        Self::Waiting(match wait {
-            Wait::Queue { leader, ahead } => WaitReason::Queue {
-                leader: leader.clone(),
-                ahead: *ahead,
-            },
-            Wait::Record { holder, until } => WaitReason::Record {
-                holder: *holder,
-                remaining: until.map(|until| until.saturating_since(now)),
-            },
-        })
+        Self::Waiting(WaitReason::at(wait, now))
     }
 
     /// The event for what a farewell has given up; `None` where there was nothing.

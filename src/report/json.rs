@@ -63,6 +63,17 @@ pub(super) fn hex<S: Serializer>(lease: &LeaseId, serializer: S) -> Result<S::Ok
     serializer.collect_str(lease)
 }
 
+#[expect(clippy::ref_option, reason = "serialize_with passes references")]
+pub(super) fn maybe_hex<S: Serializer>(
+    lease: &Option<LeaseId>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match lease {
+        Some(lease) => hex(lease, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "serialize_with passes references"
@@ -114,6 +125,12 @@ mod tests {
         let lease = LeaseId(0x694d_7a1f_0b5c_0042);
         let ms = Duration::from_millis;
         let lines = [
+            (
+                LogEvent::Listening {
+                    address: "[::1]:80".into(),
+                },
+                r#"debug","event":"listening","address":"[::1]:80"}"#,
+            ),
             (
                 LogEvent::Campaigning {
                     key: "/e".into(),

@@ -1,12 +1,15 @@
-//! What leaderrun tells people and programs about itself: the log.
+//! What leaderrun tells people and programs about itself: the log, systemd, health and metrics.
 //!
 //! A [`LogEvent`] is a fact with typed fields. It is worded once for people and once for machines
 //! (JSON), and goes through [`Log`], which never makes its caller wait: renewals must not depend
-//! on who reads standard error.
+//! on who reads standard error. [`Systemd`] is told on its own socket. [`Health`] is what is noted for those
+//! who ask, over the sockets that a [`Listener`] serves.
 
 mod escape;
 mod event;
+mod health;
 mod json;
+mod listener;
 mod live;
 mod log;
 mod reason;
@@ -19,6 +22,8 @@ mod writer;
 
 pub use escape::escape;
 pub use event::{Level, LogEvent};
+pub use health::{BEAT, Claim, Health, Role, Stage, Standing};
+pub use listener::{Address, BindError, Bound, Listener};
 pub use log::{Log, LogError, LogOptions};
 pub use reason::{Ending, KillReason, LossReason, StopReason, WaitReason};
 pub use systemd::Systemd;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::json::{maybe_seconds, outside};
-use crate::election::{Loss, Token};
+use crate::clock::BootInstant;
+use crate::election::{Loss, Token, Wait};
 
 /// What a candidate waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +33,22 @@ pub enum WaitReason {
         )]
         remaining: Option<Duration>,
     },
+}
+
+impl WaitReason {
+    /// What the election says that it waits for, at the instant `now`.
+    pub fn at(wait: &Wait, now: BootInstant) -> Self {
+        match wait {
+            Wait::Queue { leader, ahead } => Self::Queue {
+                leader: leader.clone(),
+                ahead: *ahead,
+            },
+            Wait::Record { holder, until } => Self::Record {
+                holder: *holder,
+                remaining: until.map(|until| until.saturating_since(now)),
+            },
+        }
+    }
 }
 
 /// Why the command is asked to stop.
@@ -84,6 +101,30 @@ pub enum Ending {
     Code(u8),
     /// This signal killed it.
     Signal(i32),
+}
+
+impl LossReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 6] = [
+        Self::Resigned,
+        Self::KeyLost,
+        Self::LeaseLost,
+        Self::RenewalTimeout,
+        Self::SupervisorLost,
+        Self::GuardianLost,
+    ];
+
+    /// Its name, as the log has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resigned => "resigned",
+            Self::KeyLost => "key-lost",
+            Self::LeaseLost => "lease-lost",
+            Self::RenewalTimeout => "renewal-timeout",
+            Self::SupervisorLost => "supervisor-lost",
+            Self::GuardianLost => "guardian-lost",
+        }
+    }
 }
 
 impl From<LossReason> for StopReason {

@@ -17,6 +17,7 @@ pub(super) fn line(event: &LogEvent) -> String {
 impl fmt::Display for LogEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Listening { address } => write!(f, "listening at {}", escape(address)),
             Self::Campaigning {
                 key,
                 lease,

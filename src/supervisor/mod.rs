@@ -11,6 +11,7 @@ mod events;
 mod job;
 mod orphan;
 mod signals;
+mod standing;
 mod start;
 mod state;
 mod status;
@@ -18,7 +19,7 @@ mod words;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 pub use start::run;
 
@@ -27,7 +28,7 @@ use crate::clock::BootInstant;
 use crate::election::{self, Outage};
 use crate::exit_status::ExitStatus;
 use crate::guardian::Watch;
-use crate::report::{Log, Systemd, TroubleReporter};
+use crate::report::{BEAT, Health, Log, Systemd, TroubleReporter};
 use crate::sys::Dispositions;
 use job::Job;
 use signals::Signals;
@@ -58,6 +59,8 @@ struct Supervisor {
     /// Whether somebody asked leaderrun to end.
     asked_to_end: bool,
     systemd: Systemd,
+    /// What those who ask over `--listen` are told.
+    health: Health,
     /// In what way etcd is of no use at present, and why.
     outage: Option<(Outage, String)>,
     /// What has been learnt while standing for election, for the verdict if time runs out.
@@ -67,6 +70,8 @@ struct Supervisor {
 /// One candidacy, from its beginning to its term.
 struct Campaign {
     give_up_at: Option<Instant>,
+    /// Whether it was ever in the queue.
+    stands: bool,
     /// Who stood in our way when we last looked.
     waiting: Option<election::Wait>,
     /// What was wrong with etcd, if it never answered, or answers but does not write.
@@ -80,6 +85,7 @@ impl Campaign {
                 Patience::Forever | Patience::Try => None,
                 Patience::For(limit) => Some(Instant::now() + limit),
             },
+            stands: false,
             waiting: None,
             trouble: None,
         }
@@ -96,7 +102,11 @@ impl Supervisor {
                 .unwrap_or(Duration::MAX)
                 .min(Duration::from_secs(3600)),
         );
+        let listens = self.options.listen.is_some();
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.note_standing();
             let alarm = self.alarm();
             // The guardian's word first: what it says has happened already.
             tokio::select! {
@@ -108,6 +118,7 @@ impl Supervisor {
                 },
                 signal = signals.next() => self.on_signal(signal),
                 _ = watchdog.tick(), if feeding.is_some() => self.systemd.feed_watchdog(),
+                _ = beat.tick(), if listens => {}
                 () = sleep(SAY_AGAIN), if self.systemd.owes() => self.systemd.pay(),
                 () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
                     self.on_alarm();

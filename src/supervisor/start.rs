@@ -14,7 +14,7 @@ use crate::guardian::cgroup::{self, Leaf};
 use crate::guardian::watch::Ward;
 use crate::guardian::{self, Side, Spec, Watch};
 use crate::lookup;
-use crate::report::{Log, LogEvent, Systemd, TroubleReporter};
+use crate::report::{Bound, Health, Listener, Log, LogEvent, Systemd, TroubleReporter};
 use crate::runtime;
 use crate::supervisor::caretaker::Caretaker;
 use crate::supervisor::job::Job;
@@ -140,8 +140,20 @@ fn supervise(
     for warning in options.access.warnings() {
         log.event(LogEvent::warning(warning));
     }
-    let watch = Watch::begin(ward).context("cannot watch the guardian")?;
     let runtime = runtime::single_threaded().context("cannot start the runtime")?;
+    let health = Health::new(&options.key, &options.id, options.timeline);
+    // Lives as long as we do.
+    let _listener = match &options.listen {
+        Some(address) => {
+            let bound = runtime.block_on(Bound::new(address))?;
+            log.event(LogEvent::Listening {
+                address: bound.address().to_owned(),
+            });
+            Some(Listener::start(bound, health.clone()).context("cannot listen")?)
+        }
+        None => None,
+    };
+    let watch = Watch::begin(ward).context("cannot watch the guardian")?;
     let status = runtime.block_on(async {
         let signals = Signals::new().context("cannot take signals")?;
         let election = election::spawn(config, Box::new(watch.lease_teller()));
@@ -159,6 +171,7 @@ fn supervise(
             job: Job::new(),
             asked_to_end: false,
             systemd: Systemd::from_environment(),
+            health,
             outage: None,
         };
         let status = supervisor.live(signals).await;

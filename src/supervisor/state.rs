@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::clock::BootInstant;
-use crate::election::{LeaseId, Term, Token};
+use crate::election::{LeaseId, Term};
 use crate::exit_status::ExitStatus;
 use crate::report::LossReason;
 use crate::supervisor::UNPROVEN;
@@ -21,8 +21,8 @@ pub enum State {
     Running(Run),
     /// The command is over, and leadership is kept for a while all the same (`--min-hold`).
     Holding {
-        /// The token of the term.
-        token: Token,
+        /// The term, with the latest deadline that was earned.
+        term: Term,
         /// The command's.
         status: ExitStatus,
         /// When the term is given up.
@@ -62,6 +62,10 @@ pub struct Run {
     pub term: Term,
     /// The latest deadline that was earned.
     pub deadline: Deadline,
+    /// The one that the guardian's timer obeys, as far as that is known.
+    pub acknowledged: Deadline,
+    /// The process id of the command, once it has started.
+    pub command: Option<i32>,
     /// Until when the record keeps others waiting, where it alone is held.
     pub held: Option<BootInstant>,
     /// What came first: it gives the exit status.
@@ -99,6 +103,8 @@ impl Run {
         Self {
             term,
             deadline,
+            acknowledged: deadline,
+            command: None,
             held: None,
             cause: None,
             end: None,
@@ -159,6 +165,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::election::Token;
     use crate::timing::{Settings, Timeline};
 
     fn run(sent: BootInstant) -> Run {

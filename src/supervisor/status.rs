@@ -51,7 +51,8 @@ impl Supervisor {
                     (None, None) => format!("leading as {id} with token {token}"),
                 }
             }
-            State::Holding { token, .. } => {
+            State::Holding { term, .. } => {
+                let token = term.token;
                 format!("leading as {id} with token {token}, the command is done (--min-hold)")
             }
             State::Releasing { .. } => "giving up the leadership".to_owned(),

@@ -26,6 +26,7 @@ mod etcdctl;
 mod freezer;
 pub mod guarded;
 pub mod helper;
+pub mod http;
 mod instants;
 pub mod isolation;
 mod log;

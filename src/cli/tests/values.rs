@@ -154,6 +154,46 @@ fn the_other_bad_values_are_refused() {
 }
 
 #[test]
+fn addresses_to_listen_at_that_cannot_be_are_refused() {
+    refused("listen", "", "the address is empty");
+    refused(
+        "listen",
+        "8080",
+        "has no port: use one such as 127.0.0.1:8080",
+    );
+    refused("listen", "localhost", "has no port");
+    refused("listen", "a\nb:1", "control character");
+    for port in ["", "x", "65536", "+1", "-1", " 1"] {
+        refused("listen", &format!("127.0.0.1:{port}"), "bad port");
+    }
+    for address in [
+        "::1:8080",
+        "[::1:8080",
+        "[nothing]:8080",
+        "[127.0.0.1]:80",
+        "[::1]x:1",
+    ] {
+        refused("listen", address, "in brackets");
+    }
+    for host in ["*", "a b", "me@host", "höst"] {
+        refused("listen", &format!("{host}:8080"), "no name or address");
+    }
+    refused("listen", "http://127.0.0.1:8080", "no address to listen at");
+    refused("listen", "/run/sock", "unix:/run/leaderrun.sock");
+    refused("listen", "unix:", "names no file");
+    refused(
+        "listen",
+        &format!("unix:/{}", "x".repeat(107)),
+        "107 bytes or less",
+    );
+    let explain = usage(&["--explain", "--listen", "nowhere"]);
+    assert!(explain.starts_with("--listen: "), "{explain}");
+    assert_eq!(run(&["-k", "k", "true"], &[]).listen, None);
+    let listen = run(&["-k", "k", "true"], &[("LEADERRUN_LISTEN", ":8080")]).listen;
+    assert_eq!(listen.unwrap().to_string(), ":8080");
+}
+
+#[test]
 fn signals_are_named_in_any_fashion() {
     for (text, signal) in [
         ("TERM", Signal::SIGTERM),

@@ -12,13 +12,14 @@ use crate::guardian::message::{Reason, Start, ToGuardian};
 use crate::report::{LogEvent, LossReason, StopReason};
 use crate::supervisor::state::{Afterwards, Cause, Run, State};
 use crate::supervisor::{Campaign, Supervisor, environment};
-use crate::timing::Deadline;
+use crate::timing::{Deadline, Timeline};
 
 impl Supervisor {
     pub(in crate::supervisor) fn on_election(&mut self, event: Event) {
         match event {
             Event::Campaigning { lease, ttl } => {
                 self.etcd_answered();
+                self.campaign.stands = true;
                 self.log.event(LogEvent::Campaigning {
                     key: self.options.key.clone(),
                     lease,
@@ -95,6 +96,7 @@ impl Supervisor {
             lease: term.lease,
             waited: term.waited,
         });
+        self.note_renewal(&term.timeline, term.deadline);
         match self.state {
             State::Standby => self.order_start(term),
             // It crossed our leaving, which gives up the term as well.
@@ -133,9 +135,17 @@ impl Supervisor {
             State::Elected(term) => {
                 let mut term = term.clone();
                 term.deadline = deadline;
+                self.note_renewal(&term.timeline, deadline);
                 self.order_start(term);
             }
+            State::Holding { term, .. } => {
+                term.deadline = term.deadline.max(deadline);
+                let timeline = term.timeline;
+                self.note_renewal(&timeline, deadline);
+                self.outage = None;
+            }
             State::Running(run) => {
+                let timeline = run.term.timeline;
                 run.deadline = run.deadline.max(deadline);
                 self.watch.extend(deadline);
                 if run.began.elapsed() >= self.options.min_hold
@@ -146,20 +156,29 @@ impl Supervisor {
                 let stop = run.deadline.stop_at(run.term.timeline.grace());
                 let remaining = stop.saturating_since(BootInstant::now());
                 self.log.event(LogEvent::Renewed { remaining });
+                self.note_renewal(&timeline, deadline);
                 self.outage = None;
             }
-            State::Standby
-            | State::Holding { .. }
-            | State::Releasing { .. }
-            | State::Leaving { .. }
-            | State::Done(_) => {}
+            State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
         }
+    }
+
+    fn note_renewal(&self, timeline: &Timeline, deadline: Deadline) {
+        let sent = timeline.sent(deadline);
+        let latency = BootInstant::now().saturating_since(sent);
+        self.health.renewed(latency);
     }
 
     fn on_renewal_failed(&mut self, endpoint: String, error: String) {
         let State::Running(run) = &self.state else {
+            if matches!(self.state, State::Elected(_) | State::Holding { .. }) {
+                self.health.renewal_failed();
+            }
             return;
         };
+        if !run.lost {
+            self.health.renewal_failed();
+        }
         self.outage = Some((Outage::Silent, error.clone()));
         // Once it is over, failing renewals are no news; and while raft terms differ, say, there may be
         // many in a second.
@@ -190,15 +209,13 @@ impl Supervisor {
                 }
             }
             State::Elected(_) => {
-                let reason = LossReason::Resigned;
-                self.log.event(LogEvent::Lost { reason });
+                self.tell_loss(LossReason::Resigned);
                 self.release(self.after_loss());
             }
             // The command is over already: as when told to stop.
             State::Holding { status, .. } => {
                 let status = *status;
-                let reason = LossReason::Resigned;
-                self.log.event(LogEvent::Lost { reason });
+                self.tell_loss(LossReason::Resigned);
                 self.cut_hold_short(status);
             }
             State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
@@ -216,9 +233,7 @@ impl Supervisor {
                 self.watch.tell(ToGuardian::Fence(reason));
             }
             State::Elected(_) => {
-                self.log.event(LogEvent::Lost {
-                    reason: loss.into(),
-                });
+                self.tell_loss(loss.into());
                 self.release(self.after_loss());
             }
             State::Holding { status, .. } => {

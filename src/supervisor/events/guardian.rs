@@ -5,7 +5,7 @@ use nix::libc;
 use tokio::time::Instant;
 
 use crate::clock::BootInstant;
-use crate::election::Token;
+use crate::election::Term;
 use crate::exit_status::ExitStatus;
 use crate::guardian::message::{FromGuardian, Reason, Step, ToGuardian};
 use crate::guardian::watch::News;
@@ -29,7 +29,11 @@ impl Supervisor {
                     self.state = State::Elected(run.term.clone());
                 }
             }
-            News::Said(FromGuardian::Acknowledged(_)) => {}
+            News::Said(FromGuardian::Acknowledged(deadline)) => {
+                if let State::Running(run) = &mut self.state {
+                    run.acknowledged = deadline;
+                }
+            }
             News::Said(FromGuardian::Fencing {
                 reason,
                 signal,
@@ -57,6 +61,9 @@ impl Supervisor {
     fn on_started(&mut self, pid: i32) {
         self.log.event(LogEvent::Started { pid });
         self.job.started(pid);
+        if let State::Running(run) = &mut self.state {
+            run.command = Some(pid);
+        }
         self.systemd.ready();
         // The command has its streams; a pipe is to end when the command does.
         let _ = sys::point_standard_streams_at_null(streams_to_let_go(self.options.on_loss));
@@ -173,20 +180,24 @@ impl Supervisor {
         };
         let headroom = run.another_may_start().seconds_since(at);
         self.log.event(LogEvent::TreeEmpty { headroom });
+        if run.lost {
+            self.health.fenced(headroom);
+        }
         if let Some(Cause::Lost(reason)) = run.cause {
-            self.log.event(LogEvent::Lost { reason });
+            self.tell_loss(reason);
         }
         let then = self.after_run();
         if let (Afterwards::Exit(status), Some(Cause::Command)) = (then, run.cause)
             && !run.lost
         {
-            let token = run.term.token;
+            let mut term = run.term.clone();
+            term.deadline = run.deadline;
             let until = run.began + self.options.min_hold;
             if until > Instant::now() {
                 if self.asked_to_end {
                     self.cut_hold_short(status);
                 } else {
-                    self.hold(token, status, until);
+                    self.hold(term, status, until);
                 }
                 return;
             }
@@ -195,11 +206,11 @@ impl Supervisor {
     }
 
     /// The command is over, and leadership is kept until `until` all the same.
-    fn hold(&mut self, token: Token, status: ExitStatus, until: Instant) {
+    fn hold(&mut self, term: Term, status: ExitStatus, until: Instant) {
         // If we are killed now, the record is to stand.
         self.watch.tell(ToGuardian::Lease(None));
         self.state = State::Holding {
-            token,
+            term,
             status,
             until,
         };

@@ -13,7 +13,7 @@ use crate::cli::OnLoss;
 use crate::clock::BootInstant;
 use crate::election::{Command, Outage, Wait};
 use crate::exit_status::ExitStatus;
-use crate::report::LogEvent;
+use crate::report::{LogEvent, LossReason};
 use crate::rules::Rule;
 use crate::supervisor::start::LAST_WORDS;
 use crate::supervisor::state::{Afterwards, Cause, State};
@@ -116,6 +116,12 @@ impl Supervisor {
         if self.election_ended {
             self.state = State::Done(status);
         }
+    }
+
+    /// Leadership is over although we did not end it.
+    pub(super) fn tell_loss(&self, reason: LossReason) {
+        self.log.event(LogEvent::Lost { reason });
+        self.health.lost(reason);
     }
 
     /// What follows a run, now that its tree is empty.
