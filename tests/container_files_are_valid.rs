@@ -155,9 +155,14 @@ fn the_pod_is_given_more_time_than_the_command_and_no_update_can_wait_for_ever()
     assert_eq!(one("replicas"), "2");
     assert_eq!(one("maxSurge"), "0");
     assert_eq!(values(&manifest, "maxUnavailable"), ["1", "1"]);
-    for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
-        assert!(!manifest.contains(probe), "{probe}");
-    }
+    // Neither leadership nor etcd may decide over a pod's life or readiness.
+    let health = |path: &str| format!("{{httpGet: {{path: {path}, port: health}}, ");
+    assert!(one("livenessProbe").starts_with(&health("/livez")));
+    assert!(one("readinessProbe").starts_with(&health("/readyz")));
+    assert!(!manifest.contains("path: /leaderz"));
+    let listen = options.listen.expect("an address").to_string();
+    assert_eq!(listen, ":8080");
+    assert!(manifest.contains("- {name: health, containerPort: 8080}"));
     assert_eq!(one("shareProcessNamespace"), "false");
     assert_eq!(one("hostPID"), "false");
     assert_eq!(one("restartPolicy"), "Always");
