@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::{
-    Beat, Candidate, Etcd, KEY, LIMIT, Pid, Running, Signal, Stalled, assert_no_overlap, death_of,
-    eventually, now, require_etcd,
+    Beat, Candidate, Etcd, KEY, LIMIT, Pid, Proxy, Running, Signal, Stalled, assert_no_overlap,
+    death_of, eventually, now, require_etcd,
 };
 
 /// A command that writes `ready`, then the name of each signal that it gets.
@@ -371,5 +371,32 @@ fn a_stopped_command_is_continued_to_take_the_stop_signal() {
     run.signal(Signal::SIGTERM);
     assert_eq!(run.wait().code(), Some(6));
     run.wait_gone();
+    etcd.assert_nothing_left();
+}
+
+/// timeout(1) signals its child, and then its own group, in which the child is too.
+#[test]
+fn a_signal_that_comes_twice_leaves_nothing_behind() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = Candidate::new(&etcd).sh("exec sleep 600").spawn();
+    leader.wait_event("started");
+    let proxy = Proxy::new(&etcd);
+    let standby = Candidate::new(&etcd).endpoints(proxy.endpoint()).spawn();
+    standby.wait_event("waiting");
+    for run in [&standby, &leader] {
+        // What it says to etcd at the end is on its way when the second one comes.
+        proxy.pause();
+        run.signal(Signal::SIGTERM);
+        run.signal(Signal::SIGTERM);
+        run.signal(Signal::SIGINT);
+        proxy.resume();
+        // Of several that are pending, the kernel hands over the smallest first.
+        let death = death_of(run.wait());
+        assert!([2, 15].contains(&death), "{death}");
+        run.wait_event("released");
+    }
     etcd.assert_nothing_left();
 }

@@ -12,7 +12,7 @@
 //! | in a pipeline the pager loses the terminal | trifectatechfoundation/sudo-rs#1263 | `in_a_pipeline_it_is_one_job_with_the_others` |
 //! | the window's size is stale | magicant/pseudo-terminal-wrapper#3 | `the_window_size_arrives` |
 //! | afterwards the terminal stays raw | sudo-project/sudo#402, sudo-project/sudo#552 | `the_modes_come_back_after_a_crash` |
-//! | closing the window leaves the command running | sudo-project/sudo#367 | `a_hang_up_ends_it`, `a_hang_up_ends_a_standby` |
+//! | closing the window leaves the command running | sudo-project/sudo#367 | `a_hang_up_ends_it`, `a_hang_up_ends_it_that_leads_the_session`, `a_hang_up_ends_a_standby` |
 
 mod support;
 
@@ -261,6 +261,46 @@ fn a_hang_up_ends_it() {
     // Twice if it is that quick, as without leaderrun: the shell sends one to its jobs, and the kernel one to
     // the foreground when the shell, which leads the session, exits.
     assert!(["hup\n", "hup\nhup\n"].contains(&&*hups), "{hups:?}");
+}
+
+/// As with `ssh -t host leaderrun ...` or a terminal window of its own: no shell is there to pass it on, and the kernel tells
+/// only the leader of the session.
+#[test]
+fn a_hang_up_ends_it_that_leads_the_session() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    let beat = Beat::new();
+    let file = format!("{}.hup", beat.file().display());
+    pty.line(&format!(
+        r#"exec $L -- sh -c 'trap "echo hup >> {file}; exit 1" HUP; echo u''p; while :; do sleep 0.05; done'"#
+    ));
+    pty.expect("up\r\n");
+    pty.hang_up();
+    eventually(LIMIT, || {
+        etcd.keys("").is_empty() && pty.processes().is_empty()
+    });
+    let hups = std::fs::read_to_string(&file).expect("a hang-up");
+    let _ = std::fs::remove_file(&file);
+    assert_eq!(hups, "hup\n");
+}
+
+#[test]
+fn a_password_is_asked_for_and_not_shown() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    // From the terminal itself, as ssh and sudo do it.
+    pty.line(r#"$L -q -- bash -c 'read -rsp "Pass""word: " word </dev/tty 2>/dev/tty; echo; echo "${#word} letters"'"#);
+    pty.expect("Password: ");
+    pty.line("secret");
+    let between = pty.expect("6 letters");
+    assert!(!between.contains("secret"), "{between}");
+    pty.prompt(0);
 }
 
 /// Without a terminal a standby goes on (`a_standby_ignores_what_does_not_end_it`).

@@ -4,10 +4,14 @@ mod support;
 
 use std::fs;
 
+use nix::unistd::Uid;
 use support::{
     Beat, Candidate, Etcd, Freezer, LIMIT, Pid, Running, Signal, assert_no_overlap, death_of,
-    eventually, is_alive, kill, require_etcd,
+    eventually, is_alive, kill, now, require_etcd,
 };
+
+/// The user nobody.
+const NOBODY: u32 = 65534;
 
 /// A place of our own in the hierarchy, where no other test leaves anything. The freezing is not used.
 struct Place(Freezer);
@@ -146,14 +150,16 @@ fn nothing_alive_is_left_in_it_by_a_killed_family() {
     other.wait_stamp(orphaned.wait_elected(), "start");
     let spared = orphaned.command_pid();
 
+    let command = killed.command_pid();
     kill_both(&killed);
-    eventually(LIMIT, || !is_alive(killed.command_pid()));
+    killed.wait();
+    eventually(LIMIT, || !is_alive(command));
     assert!(is_alive(daemon), "or this test shows nothing");
     orphaned.signal(Signal::SIGKILL);
     let next = place.candidate(&etcd).life(beat.life()).spawn();
     let warning = next.wait_event("warning");
     let message = warning["message"].as_str().unwrap_or_default();
-    assert!(message.contains("1 earlier"), "{message}");
+    assert!(message.contains("killed what an earlier run"), "{message}");
     assert!(!is_alive(daemon));
     assert!(is_alive(spared), "it has its grace period");
     next.wait_elected();
@@ -161,6 +167,94 @@ fn nothing_alive_is_left_in_it_by_a_killed_family() {
     next.wait_gone();
     assert_no_overlap(&beat);
     orphaned.wait_gone();
+}
+
+/// Whoever waits in the same cgroup, behind the very family that is killed, comes too late to do so at its start.
+#[test]
+fn a_standby_ends_what_a_killed_leader_has_left() {
+    let Some(place) = Place::new() else { return };
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let leader = place
+        .candidate(&etcd)
+        .life(beat.life().with_daemon())
+        .spawn();
+    let token = leader.wait_elected();
+    let daemon = Pid::from_raw(beat.wait_stamp(token, "daemon").pid);
+    let standby = place.candidate(&etcd).life(beat.life()).spawn();
+    standby.wait_event("waiting");
+    kill_both(&leader);
+    let second = standby.wait_elected();
+    let warning = standby.wait_event("warning");
+    let message = warning["message"].as_str().unwrap_or_default();
+    assert!(message.contains("killed what an earlier run"), "{message}");
+    beat.wait_stamp(second, "start");
+    assert!(!is_alive(daemon));
+    assert_eq!(assert_no_overlap(&beat), [token, second]);
+}
+
+/// An ordinary user may not kill what root has left: it is told so, and loses no time.
+#[test]
+fn what_may_not_be_killed_is_told() {
+    if !Uid::effective().is_root() {
+        support::skip("only root can leave something that others may not kill");
+        return;
+    }
+    let Some(place) = Place::new() else { return };
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let killed = place
+        .candidate(&etcd)
+        .life(beat.life().with_daemon())
+        .spawn();
+    let token = killed.wait_elected();
+    let daemon = Pid::from_raw(beat.wait_stamp(token, "daemon").pid);
+    kill_both(&killed);
+    killed.wait();
+    let begun = now();
+    let other = place
+        .candidate(&etcd)
+        .key("/election/other")
+        .args(["--cgroup", "auto"])
+        .user(NOBODY)
+        .command(&["true"])
+        .spawn();
+    let warning = other.wait_event("warning");
+    let took = now() - begun;
+    let message = warning["message"].as_str().unwrap_or_default();
+    assert!(message.contains("cannot be killed from here"), "{message}");
+    assert!(took < 0.9, "{took}");
+    assert_eq!(other.wait().code(), Some(0));
+    assert!(is_alive(daemon));
+    // The next one of root's ends it.
+    let next = place
+        .candidate(&etcd)
+        .key("/election/next")
+        .command(&["true"])
+        .spawn();
+    assert_eq!(next.wait().code(), Some(0));
+    assert!(!is_alive(daemon));
+}
+
+#[test]
+fn without_the_right_to_make_one_it_is_refused_where_it_is_required() {
+    if !Uid::effective().is_root() {
+        support::skip("only root can lock others out");
+        return;
+    }
+    let Some(place) = Place::new() else { return };
+    let etcd = Etcd::start();
+    let run = place
+        .candidate(&etcd)
+        .user(NOBODY)
+        .command(&["true"])
+        .output();
+    assert_eq!(run.code(), 125);
+    assert!(
+        run.stderr
+            .contains("--cgroup require: cannot make a cgroup"),
+        "{}",
+        run.stderr
+    );
+    assert!(etcd.keys("").is_empty());
 }
 
 #[test]

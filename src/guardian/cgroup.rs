@@ -96,12 +96,37 @@ fn make_locked(own: &Path) -> io::Result<Option<(PathBuf, File)>> {
     }
 }
 
+/// What was found alive in stale leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// In how many of them it is dead now.
+    pub killed: usize,
+    /// In how many it lives: it is another user's, or in the kernel.
+    pub alive: usize,
+}
+
 /// Ends what leaderruns have left behind below our cgroup that were killed with their guardians: nobody
-/// else does, and it is in no term. Returns in how many leaves something was alive.
-pub fn end_stale() -> usize {
-    let Ok(own) = own_directory() else { return 0 };
+/// else does, and it is in no term. Takes a second at the most.
+pub fn end_stale() -> Ended {
+    let Ok(own) = own_directory() else {
+        return Ended::default();
+    };
     let entries = fs::read_dir(&own).into_iter().flatten().flatten();
-    entries.filter(|entry| end_if_stale(&entry.path())).count()
+    let mut stale: Vec<Stale> = entries.filter_map(|e| Stale::take(e.path())).collect();
+    let found = stale.len();
+    let until = BootInstant::now() + DEATH;
+    loop {
+        stale.retain(|leaf| !leaf.is_removed());
+        let mortal = stale.iter().any(|leaf| leaf.was_killed);
+        if !mortal || BootInstant::now() >= until {
+            break;
+        }
+        std::thread::sleep(DEATH / 200);
+    }
+    Ended {
+        killed: found - stale.len(),
+        alive: stale.iter().filter(|leaf| leaf.is_alive()).count(),
+    }
 }
 
 /// Whether this is a name that [`make_locked`] gives, and not just one that looks like it: whatever else is
@@ -114,29 +139,46 @@ fn is_ours(name: &str) -> bool {
     parts.is_some_and(|(pid, instant)| digits(pid, 10) && instant.len() > 7 && digits(instant, 16))
 }
 
-/// Kills what is in a leaf that is nobody's any more, and removes it. Returns whether anything was.
-fn end_if_stale(dir: &Path) -> bool {
-    if !dir.file_name().and_then(OsStr::to_str).is_some_and(is_ours) {
-        return false;
+/// A leaf that is nobody's any more, with something in it.
+struct Stale {
+    dir: PathBuf,
+    /// Whether we may kill it.
+    was_killed: bool,
+    /// Kept until it is removed, so that whoever has just made it and comes late learns of it.
+    _lock: File,
+}
+
+impl Stale {
+    /// Kills what is in `dir`, if that is stale; `None` if it is not, or was empty.
+    fn take(dir: PathBuf) -> Option<Self> {
+        dir.file_name()
+            .and_then(OsStr::to_str)
+            .filter(|name| is_ours(name))?;
+        let lock = File::open(&dir).ok()?;
+        lock.try_lock().ok()?;
+        let mut stale = Self {
+            dir,
+            was_killed: false,
+            _lock: lock,
+        };
+        if stale.is_removed() || !stale.is_alive() {
+            return None;
+        }
+        stale.was_killed = fs::write(stale.dir.join(KILL), "1").is_ok();
+        Some(stale)
     }
-    let Ok(lock) = File::open(dir) else {
-        return false;
-    };
-    // Kept until it is removed, so that whoever has just made it and comes late learns of it.
-    if lock.try_lock().is_err() {
-        return false;
+
+    /// Tries to remove it.
+    fn is_removed(&self) -> bool {
+        remove_below(&self.dir);
+        !self.dir.exists()
     }
-    remove_below(dir);
-    if !dir.exists() {
-        return false;
+
+    /// Whether a process is in it or below.
+    fn is_alive(&self) -> bool {
+        let events = fs::read_to_string(self.dir.join("cgroup.events"));
+        events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
     }
-    let _ = fs::write(dir.join(KILL), "1");
-    let until = BootInstant::now() + DEATH;
-    while dir.exists() && BootInstant::now() < until {
-        std::thread::sleep(DEATH / 200);
-        remove_below(dir);
-    }
-    true
 }
 
 /// The cgroup of this process.

@@ -74,10 +74,10 @@ impl Job {
         let from_the_kernel = info.code > 0;
         from_the_kernel
             && match self.placement {
-                Placement::Job(_) => true,
-                // A hang-up goes to the session's leader, which we may be, and to the foreground.
-                Placement::Foreground => info.signal.0 == libc::SIGHUP,
-                Placement::OwnGroup => false,
+                // A terminal that is gone is told to the leader of the session alone, and to its foreground only
+                // when that leader ends.
+                Placement::Job(_) => info.signal.0 != libc::SIGHUP || !sys::leads_session(),
+                Placement::Foreground | Placement::OwnGroup => false,
             }
     }
 

@@ -9,6 +9,7 @@ mod caretaker;
 mod environment;
 mod events;
 mod job;
+mod leftovers;
 mod orphan;
 mod signals;
 mod standing;

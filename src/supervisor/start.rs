@@ -10,7 +10,7 @@ use crate::cli::{Cgroup, OnLoss, RunOptions};
 use crate::election::{self, Config};
 use crate::etcd::Endpoint;
 use crate::exit_status::ExitStatus;
-use crate::guardian::cgroup::{self, Leaf};
+use crate::guardian::cgroup::Leaf;
 use crate::guardian::watch::Ward;
 use crate::guardian::{self, Side, Spec, Watch};
 use crate::lookup;
@@ -20,7 +20,7 @@ use crate::supervisor::caretaker::Caretaker;
 use crate::supervisor::job::Job;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::state::State;
-use crate::supervisor::{Campaign, Supervisor, environment, orphan};
+use crate::supervisor::{Campaign, Supervisor, environment, leftovers, orphan};
 use crate::sys::{self, Dispositions};
 
 /// How long the last lines of the log may wait for their reader.
@@ -62,10 +62,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
     // `helper & exec leaderrun` leaves us children that are none of the command's.
     let children = sys::children_of(getpid()).context("cannot read /proc")?;
     let spared = children.into_iter().map(|p| p.pid).collect();
-    let ended = match options.cgroup {
-        Cgroup::Off => 0,
-        Cgroup::Auto | Cgroup::Require => cgroup::end_stale(),
-    };
+    let leftovers = leftovers::end(options.cgroup);
     let leaf = match options.cgroup {
         Cgroup::Off => None,
         Cgroup::Auto => Leaf::create().ok(),
@@ -100,7 +97,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
                 spared,
                 leaf: leaf.clone(),
             };
-            supervise(options, config, dispositions, ward, ended).map(Ended::Supervisor)
+            supervise(options, config, dispositions, ward, leftovers).map(Ended::Supervisor)
         }
         Err(error) => Err(error),
     };
@@ -128,14 +125,12 @@ fn supervise(
     config: Config,
     dispositions: Dispositions,
     ward: Ward,
-    ended: usize,
+    leftovers: Vec<LogEvent>,
 ) -> Result<ExitStatus> {
     // The guardian of a supervisor that fails here sees the socket close, and ends.
     let log = Log::start(&options.log)?;
-    if ended > 0 {
-        log.event(LogEvent::warning(format!(
-            "killed what {ended} earlier runs of leaderrun, killed with their guardians, had left alive in this cgroup"
-        )));
+    for event in leftovers {
+        log.event(event);
     }
     for warning in options.access.warnings() {
         log.event(LogEvent::warning(warning));

@@ -25,7 +25,7 @@ pub use signals::{
 };
 pub use socket::{MAX_MESSAGE, Received, SeqPacket};
 pub use terminal::{
-    Terminal, columns, group_is_orphaned, is_in_foreground_of, is_part_of_a_pipeline,
+    Terminal, columns, group_is_orphaned, is_in_foreground_of, is_part_of_a_pipeline, leads_session,
 };
 pub use tree::{
     Process, check_proc, children_of, descendants_of, group_exists, is_stopped, kill, kill_group,

@@ -74,6 +74,11 @@ pub fn is_in_foreground_of(fd: BorrowedFd<'_>) -> bool {
     tcgetpgrp(fd) == Ok(getpgrp())
 }
 
+/// Whether this process is its session's leader.
+pub fn leads_session() -> bool {
+    getsid(None) == Ok(getpid())
+}
+
 /// Whether our process group has no one in the session to continue it once it is stopped
 /// (setpgid(2), "orphaned process group").
 pub fn group_is_orphaned() -> bool {

@@ -11,7 +11,7 @@ use crate::exit_status::ExitStatus;
 use crate::guardian::message::{Reason, Start, ToGuardian};
 use crate::report::{LogEvent, LossReason, StopReason};
 use crate::supervisor::state::{Afterwards, Cause, Run, State};
-use crate::supervisor::{Campaign, Supervisor, environment};
+use crate::supervisor::{Campaign, Supervisor, environment, leftovers};
 use crate::timing::{Deadline, Timeline};
 
 impl Supervisor {
@@ -111,6 +111,10 @@ impl Supervisor {
     }
 
     fn order_start(&mut self, term: Term) {
+        // However long it takes, the guardian refuses a start that comes too late.
+        for event in leftovers::end(self.options.cgroup) {
+            self.log.event(event);
+        }
         let deadline = term.deadline;
         let order = Start {
             environment: environment::of_command(&self.options, &term),

@@ -55,17 +55,13 @@ impl Supervisor {
                     self.cut_hold_short(status);
                 }
             }
-            // A person who asks twice does not want to wait. The first cause gives the status.
-            State::Leaving { status, .. }
-                if signal.0 == libc::SIGINT || signal.0 == libc::SIGTERM =>
-            {
-                self.state = State::Done(*status);
-            }
             State::Releasing { then, .. } => {
                 if self.asked_to_end && *then == Afterwards::Campaign {
                     *then = Afterwards::Exit(ExitStatus::Lost);
                 }
             }
+            // Soon over in any case. timeout(1), for one, signals its child and then the child's group: whoever
+            // went at once by the second signal would leave others waiting for the TTL.
             State::Leaving { .. } | State::Done(_) => {}
         }
     }
