@@ -33,7 +33,7 @@ pub async fn ask_to_resign(
             Some(PutOptions::new().with_lease(lease.0)),
         )]);
     let asked = connection
-        .txn("ask the leader to resign", txn, until)
+        .txn("ask the leader to resign", txn, 0, until)
         .await?
         .succeeded;
     if !asked {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 
 use super::campaign::{CALL, Campaign};
-use super::queue::keys;
 use super::{ElectionError, Event, Layout, LeaseId, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Error, Kind, sleep_until};
@@ -143,11 +142,11 @@ impl Campaign {
             .pool
             .connect(until)
             .await?
-            .txn("join the queue", txn, until)
+            .txn("join the queue", txn, 2, until)
             .await;
         let answer = self.unless_lease_is_gone(answer)?;
         self.granted = None;
-        let mut gets = answer.ops.into_iter().map(keys);
+        let mut gets = answer.ops.into_iter();
         let own = gets.next().unwrap_or_default().pop();
         let token = if answer.succeeded {
             Token(answer.revision)
@@ -278,9 +277,9 @@ impl Campaign {
             .pool
             .connect(until)
             .await?
-            .txn("look for an ancestor", txn, until)
+            .txn("look for an ancestor", txn, 1, until)
             .await?;
-        let mut found = answer.ops.into_iter().flat_map(keys);
+        let mut found = answer.ops.into_iter().flatten();
         if found.any(|kv| kv.create_revision() == ancestor.token.0) {
             return Err(Setback::Hopeless(ElectionError::HeldByAncestor(
                 ancestor.leader_key,

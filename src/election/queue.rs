@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use etcd_client::{GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 
 use super::names::Names;
 use super::{Layout, LeaseId, Token};
@@ -90,12 +90,13 @@ impl Look {
             Layout::Single => TxnOp::get(names.key.as_str(), None),
         };
         let txn = Txn::new().and_then([candidates, TxnOp::get(names.record.as_str(), None)]);
-        let answer = connection.txn("look at the election", txn, until).await?;
+        let looked = connection.txn("look at the election", txn, 2, until);
+        let answer = looked.await?;
         Ok(Self::read(answer, names))
     }
 
     fn read(answer: Answer, names: &Names) -> Self {
-        let mut gets = answer.ops.into_iter().map(keys);
+        let mut gets = answer.ops.into_iter();
         let candidates = gets.next().unwrap_or_default();
         let record = gets.next().unwrap_or_default().pop();
         let (queue, foreign) = sort(&candidates, names);
@@ -149,14 +150,6 @@ impl Look {
 /// The identity in a candidate's value, empty if it is not text.
 pub(super) fn name_of(kv: &KeyValue) -> String {
     kv.value_str().unwrap_or_default().to_owned()
-}
-
-/// The keys of a range operation's answer.
-pub(super) fn keys(op: TxnOpResponse) -> Vec<KeyValue> {
-    match op {
-        TxnOpResponse::Get(mut get) => get.take_kvs(),
-        TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => Vec::new(),
-    }
 }
 
 fn sort(candidates: &[KeyValue], names: &Names) -> (Vec<Standing>, Option<String>) {

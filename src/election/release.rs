@@ -109,7 +109,7 @@ async fn remove_keys(
             return Ok(if stands { given_up } else { GivenUp::Nothing });
         };
         if connection
-            .txn("release the leadership", txn, until)
+            .txn("release the leadership", txn, 0, until)
             .await?
             .succeeded
         {

@@ -10,7 +10,6 @@ use etcd_client::{Compare, CompareOp, KeyValue, Txn, TxnOp};
 use super::Loss;
 use super::campaign::Campaign;
 use super::candidate::Candidate;
-use super::queue::keys;
 use super::record::Record;
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Connection, Error, Kind, Proof, Pulse};
@@ -90,7 +89,7 @@ pub(super) struct Found {
 
 impl Found {
     pub fn read(answer: Answer) -> Self {
-        let mut gets = answer.ops.into_iter().map(keys);
+        let mut gets = answer.ops.into_iter();
         let mut next = || gets.next().unwrap_or_default().pop();
         Self {
             own: next(),
@@ -142,7 +141,7 @@ impl Campaign {
             match written? {
                 Written::Yes(mut answer) => {
                     tenure.version = Version::At(answer.revision);
-                    let asked = answer.ops.pop().map(keys).unwrap_or_default();
+                    let asked = answer.ops.pop().unwrap_or_default();
                     let token = tenure.candidate.token.to_string();
                     // Another's token is a request to another, from before our term.
                     tenure.resign |= asked.iter().any(|kv| kv.value() == token.as_bytes());
@@ -192,6 +191,7 @@ impl Campaign {
             ));
         }
         write.push(TxnOp::get(self.names.resign.as_str(), None));
+        let operations = write.len();
         let txn = Txn::new()
             .when(compares)
             .and_then(write)
@@ -200,7 +200,7 @@ impl Campaign {
             .pool
             .connect(until)
             .await?
-            .txn("write the term record", txn, until)
+            .txn("write the term record", txn, operations, until)
             .await?;
         Ok(if answer.succeeded {
             Written::Yes(answer)
@@ -247,7 +247,7 @@ impl Campaign {
                 .pool
                 .connect(until)
                 .await?
-                .txn("write the term record", txn, until)
+                .txn("write the term record", txn, 1, until)
                 .await?;
             if answer.succeeded {
                 tenure.version = Version::At(answer.revision);
@@ -321,9 +321,8 @@ pub(super) async fn find(
     until: BootInstant,
 ) -> Result<Found, Error> {
     let txn = Txn::new().and_then(reads(key, record));
-    Ok(Found::read(
-        connection.txn("look at our own key", txn, until).await?,
-    ))
+    let looked = connection.txn("look at our own key", txn, 2, until);
+    Ok(Found::read(looked.await?))
 }
 
 fn reads(key: &str, record: &str) -> [TxnOp; 2] {

@@ -8,7 +8,7 @@ use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, Txn
 
 use super::campaign::{CALL, Campaign};
 use super::candidate::{Candidate, Granted, Setback};
-use super::queue::{BETWEEN_LOOKS, keys, name_of};
+use super::queue::{BETWEEN_LOOKS, name_of};
 use super::record::Record;
 use super::{Event, Token, Wait};
 use crate::clock::BootInstant;
@@ -132,7 +132,7 @@ impl Campaign {
         // From here on the key may be ours, whatever becomes of the answer.
         self.held.queued = true;
         let connection = self.pool.connect(until).await?;
-        let answer = connection.txn("take the key", txn, until).await;
+        let answer = connection.txn("take the key", txn, 3, until).await;
         let answer = self.unless_lease_is_gone(answer)?;
         let Answer {
             revision,
@@ -141,7 +141,7 @@ impl Campaign {
             ops,
             ..
         } = answer;
-        let mut gets = ops.into_iter().map(keys);
+        let mut gets = ops.into_iter();
         let own = gets.next().unwrap_or_default().pop();
         let others = gets.next().unwrap_or_default();
         let recorded = if let Some(kv) = gets.next().unwrap_or_default().pop() {
@@ -195,7 +195,7 @@ impl Campaign {
         let key = self.names.key.clone();
         // Its holder may write another value.
         let same = Some(lease);
-        self.wait_for_change(&key, held.revision + 1, same, limit, wake)
+        self.wait_for_change(&key, held.revision, same, limit, wake)
             .await
     }
 }

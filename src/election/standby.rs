@@ -187,7 +187,7 @@ impl Campaign {
                 ahead,
             } => {
                 self.tell_wait(standby, Wait::Queue { leader, ahead });
-                Ok(Step::Watch(nearest, look.revision + 1, None))
+                Ok(Step::Watch(nearest, look.revision, None))
             }
             Place::Next => match look.record.as_ref().zip(first_seen) {
                 Some((kv, first)) if !Rule::Record.is_off() => {
@@ -209,7 +209,7 @@ impl Campaign {
                 self.tell_wait(standby, wait);
                 Ok(Step::Watch(
                     self.names.record.clone(),
-                    look.revision + 1,
+                    look.revision,
                     Some(gone.until),
                 ))
             }
@@ -254,7 +254,7 @@ impl Campaign {
         );
         Ok(Step::Watch(
             self.names.record.clone(),
-            look.revision + 1,
+            look.revision,
             free_at,
         ))
     }

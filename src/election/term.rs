@@ -116,7 +116,7 @@ impl Campaign {
                 connection
                     .watch(
                         &[&tenure.candidate.key, &self.names.resign],
-                        revision + 1,
+                        revision,
                         until,
                     )
                     .await

@@ -9,7 +9,7 @@ use std::time::Duration;
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 
 use super::names::Names;
-use super::queue::{keys, name_of};
+use super::queue::name_of;
 use super::record::{Record, this_clock};
 use super::{Layout, LeaseId, Token};
 use crate::clock::BootInstant;
@@ -67,8 +67,9 @@ impl View {
             TxnOp::get(names.prefix.as_str(), Some(GetOptions::new().with_prefix())),
             TxnOp::get(names.record.as_str(), None),
         ]);
-        let answer = connection.txn("look at the election", txn, until).await?;
-        let found = answer.ops.into_iter().flat_map(keys);
+        let looked = connection.txn("look at the election", txn, 3, until);
+        let answer = looked.await?;
+        let found = answer.ops.into_iter().flatten();
         Ok(Self {
             names,
             found: found.map(|kv| (kv.key().to_owned(), kv)).collect(),

@@ -1,6 +1,7 @@
 //! What etcd has answered, and in which raft term: that is what a renewal is judged by.
 
-use etcd_client::TxnOpResponse;
+use etcd_client::KeyValue;
+use etcd_client::proto::{PbResponseOp, PbTxnOpResponse};
 
 use crate::clock::BootInstant;
 
@@ -31,8 +32,23 @@ pub struct Answer {
     pub revision: i64,
     /// In which raft term.
     pub proof: Proof,
-    /// The operations' answers.
-    pub ops: Vec<TxnOpResponse>,
+    /// The keys that each operation has read; none where it wrote.
+    pub ops: Vec<Vec<KeyValue>>,
     /// The instant after the answer had arrived.
     pub arrived: BootInstant,
+}
+
+/// The keys that the operations of a transaction have read, at least `wanted` of them; `None` if one says
+/// nothing, for then a key that stands would seem to be gone. The library's own accessor panics there.
+pub(super) fn read_by(ops: Vec<PbResponseOp>, wanted: usize) -> Option<Vec<Vec<KeyValue>>> {
+    let read = |op: PbResponseOp| {
+        Some(match op.response? {
+            PbTxnOpResponse::ResponseRange(range) => range.kvs.into_iter().map(KeyValue).collect(),
+            PbTxnOpResponse::ResponsePut(_)
+            | PbTxnOpResponse::ResponseDeleteRange(_)
+            | PbTxnOpResponse::ResponseTxn(_) => Vec::new(),
+        })
+    };
+    let ops: Vec<Vec<KeyValue>> = ops.into_iter().map(read).collect::<Option<_>>()?;
+    (ops.len() >= wanted).then_some(ops)
 }

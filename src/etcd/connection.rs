@@ -14,7 +14,7 @@ use etcd_client::{
     ResponseHeader, Txn, WatchOptions,
 };
 
-use super::answer::{Answer, Proof, Pulse};
+use super::answer::{Answer, Proof, Pulse, read_by};
 use super::dial::{dial, no_answer};
 use super::error::{CONNECT, Error, Kind};
 use super::login::{LoggingIn, limited};
@@ -201,11 +201,13 @@ impl Connection {
         }
     }
 
-    /// Runs a transaction; linearizable, also if it only reads.
+    /// Runs a transaction; linearizable, also if it only reads. Whichever way its comparisons go, it consists
+    /// of at least so many `operations`, and an answer without one of them is none.
     pub async fn txn(
         &mut self,
         doing: &'static str,
         txn: Txn,
+        operations: usize,
         until: BootInstant,
     ) -> Result<Answer, Error> {
         let answer = self
@@ -213,11 +215,15 @@ impl Connection {
             .await?;
         let arrived = BootInstant::now();
         let (proof, revision) = self.check(doing, answer.header())?;
+        let succeeded = answer.succeeded();
+        let Some(ops) = read_by(answer.0.responses, operations) else {
+            return Err(self.error(doing, "the answer leaves operations out"));
+        };
         Ok(Answer {
-            succeeded: answer.succeeded(),
+            succeeded,
             revision,
             proof,
-            ops: answer.op_responses(),
+            ops,
             arrived,
         })
     }
@@ -278,7 +284,7 @@ impl Connection {
         })
     }
 
-    /// Watches these `keys` alone from `revision` on, unless they are being watched already.
+    /// Watches these `keys` alone for what happens after `revision`, unless they are being watched already.
     ///
     /// # Panics
     /// If there are none.
@@ -292,7 +298,7 @@ impl Connection {
             return Ok(());
         }
         self.watch = None;
-        let options = WatchOptions::new().with_start_revision(revision);
+        let options = WatchOptions::new().with_start_revision(revision.saturating_add(1));
         let stream = self
             .call(WATCH, until, |client| {
                 let keys: Vec<Vec<u8>> = keys.iter().map(|&key| key.into()).collect();
@@ -303,7 +309,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Every event of the keys in `range` (the end not included) from `revision` on. Apart from
+    /// Every event of the keys in `range` (the end not included) after `revision`. Apart from
     /// [`Self::watch`], and gone with the connection.
     pub async fn follow(
         &mut self,
@@ -312,7 +318,7 @@ impl Connection {
         until: BootInstant,
     ) -> Result<Follow, Error> {
         let options = WatchOptions::new()
-            .with_start_revision(revision)
+            .with_start_revision(revision.saturating_add(1))
             .with_range(range.1);
         let stream = self
             .call(WATCH, until, |client| {
@@ -349,7 +355,8 @@ impl Connection {
         doing: &'static str,
         header: Option<&ResponseHeader>,
     ) -> Result<(Proof, i64), Error> {
-        let Some(header) = header else {
+        // etcd's raft terms and revisions begin with 1: a header that says nothing is none.
+        let Some(header) = header.filter(|h| h.raft_term() > 0 && h.revision() > 0) else {
             return Err(self.error(doing, "the answer has no header"));
         };
         self.fresh = false;

@@ -32,4 +32,4 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Error, Kind};
 pub use pace::{Backoff, random, sleep_until};
 pub use pool::Pool;
-pub use watch::{Change, Follow};
+pub use watch::{Change, Follow, deed};

@@ -55,11 +55,13 @@ impl Watch {
             let of_first = |e: &etcd_client::Event| {
                 e.kv().is_some_and(|kv| kv.key() == self.keys[0].as_bytes())
             };
-            if events.iter().any(|e| !of_first(e)) {
+            // What cannot be understood is a reason to look, too.
+            let known = |e: &etcd_client::Event| deed(e).is_some();
+            if events.iter().any(|e| !of_first(e) || !known(e)) {
                 return Change::Beside;
             }
             // A key that was deleted and made anew is not the one that was watched.
-            if events.iter().any(|e| e.event_type() == EventType::Delete) {
+            if events.iter().any(|e| deed(e) == Some(EventType::Delete)) {
                 return Change::Deleted;
             }
             if let Some(put) = events.last() {
@@ -68,6 +70,13 @@ impl Watch {
             }
         }
     }
+}
+
+/// What an event tells of; `None` if it is nothing that we know. The library's own accessor panics there.
+pub fn deed(event: &etcd_client::Event) -> Option<EventType> {
+    [EventType::Put, EventType::Delete]
+        .into_iter()
+        .find(|known| *known as i32 == event.0.r#type)
 }
 
 /// Opens one stream for as many watches.

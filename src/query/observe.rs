@@ -12,7 +12,7 @@ use super::show::{self, SeatJson};
 use super::{Answer, CALL, Place, Trouble, look, say};
 use crate::clock::BootInstant;
 use crate::election::{Seat, Standing, Token, View};
-use crate::etcd::{Backoff, Connection, Kind, Pool};
+use crate::etcd::{Backoff, Connection, Kind, Pool, deed};
 
 /// How often an endpoint has to show that it is alive: a watch alone would hang on a frozen one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -104,7 +104,8 @@ impl Observer<'_> {
             };
             match tokio::time::timeout(limit, follow.next()).await {
                 Err(_) if self.pending.is_some() => self.settle()?,
-                // Nothing was heard for a while: the endpoint has to answer, or another is asked.
+                // Nothing was heard for a while: the endpoint has to answer, and to have told of all that has
+                // happened, or another is asked.
                 Err(_) => {
                     let until = BootInstant::now() + CALL;
                     View::read(connection, self.key, until).await?;
@@ -123,9 +124,10 @@ impl Observer<'_> {
         while let Some(event) = events.next() {
             let Some(kv) = event.kv() else { continue };
             let revision = kv.mod_revision();
-            match event.event_type() {
-                EventType::Put => self.view.put(kv.clone()),
-                EventType::Delete => self.view.delete(kv.key(), revision),
+            match deed(event) {
+                Some(EventType::Put) => self.view.put(kv.clone()),
+                Some(EventType::Delete) => self.view.delete(kv.key(), revision),
+                None => {}
             }
             // What a transaction has done together is looked at together.
             let more = events.peek().and_then(|next| next.kv());
@@ -140,7 +142,7 @@ impl Observer<'_> {
     async fn skip(&mut self, connection: &mut Connection) -> Result<(), Trouble> {
         let until = BootInstant::now() + CALL;
         let view = View::read(connection, self.key, until).await?;
-        let from = self.view.revision + 1;
+        let from = self.view.revision.saturating_add(1);
         let gap = Line::Gap {
             from,
             to: view.revision,
