@@ -23,6 +23,14 @@ pub struct Pulse {
     pub proof: Option<Proof>,
 }
 
+impl Pulse {
+    /// The member knows no such lease.
+    pub(super) const GONE: Self = Self {
+        ttl: 0,
+        proof: None,
+    };
+}
+
 /// An answered transaction.
 #[derive(Clone, Debug)]
 pub struct Answer {

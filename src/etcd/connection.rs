@@ -10,13 +10,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use etcd_client::{
-    Channel, Client, ConnectOptions, LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper,
-    ResponseHeader, Txn, WatchOptions,
+    Channel, Client, ConnectOptions, LeaseGrantOptions, ResponseHeader, Txn, WatchOptions,
 };
 
 use super::answer::{Answer, Proof, Pulse, read_by};
 use super::dial::{dial, no_answer};
 use super::error::{CONNECT, Error, Kind};
+use super::keepalive::Keepalives;
 use super::login::{LoggingIn, limited};
 use super::stream::Alert;
 use super::watch::{self, Change, Follow, WATCH, Watch};
@@ -37,7 +37,7 @@ pub struct Connection {
     logging_in: Option<LoggingIn>,
     client: Client,
     cluster: Option<u64>,
-    keeper: Option<(i64, LeaseKeeper, LeaseKeepAliveStream)>,
+    keepalives: Option<Keepalives>,
     watch: Option<Watch>,
 }
 
@@ -66,7 +66,7 @@ impl Connection {
             fresh: true,
             client,
             cluster,
-            keeper: None,
+            keepalives: None,
             watch: None,
         })
     }
@@ -90,7 +90,7 @@ impl Connection {
 
     /// Ends keepalives and watch.
     pub(super) fn quieten(&mut self) {
-        self.keeper = None;
+        self.keepalives = None;
         self.watch = None;
     }
 
@@ -229,9 +229,6 @@ impl Connection {
     }
 
     /// Sends one keepalive and awaits its answer, on a stream that is opened if there is none.
-    ///
-    /// Opening the stream sends a keepalive too, but the library swallows the header of its
-    /// answer; so the one that counts is always a further one.
     pub async fn keep_alive(&mut self, id: i64, until: BootInstant) -> Result<Pulse, Error> {
         match self.keep_alive_once(id, until).await {
             Err(error) if self.may_heal(&error) => {
@@ -244,30 +241,23 @@ impl Connection {
 
     async fn keep_alive_once(&mut self, id: i64, until: BootInstant) -> Result<Pulse, Error> {
         let doing = "renew the lease";
-        let gone = Pulse {
-            ttl: 0,
-            proof: None,
-        };
-        let (mut keeper, mut stream) = match self.keeper.take() {
-            Some((of, keeper, stream)) if of == id => (keeper, stream),
-            _ => {
-                let call = async {
-                    match self.client.lease_keep_alive(id).await {
-                        Err(etcd_client::Error::LeaseKeepAliveError(_)) => Ok(None),
-                        Err(e) => Err(e),
-                        Ok(opened) => Ok(Some(opened)),
-                    }
-                };
-                match bounded(&self.endpoint, doing, until, call).await? {
-                    Some(opened) => opened,
-                    None => return Ok(gone),
+        let kept = self.keepalives.take().filter(|k| k.is_of(id));
+        let mut keepalives = if let Some(mut kept) = kept {
+            match kept.unasked().await {
+                None => kept,
+                Some(Err(e)) => return Err(Error::from_client(&self.endpoint, doing, &e)),
+                Some(Ok(_)) => {
+                    return Err(self.error(doing, "the stream was closed, or spoke unasked"));
                 }
             }
+        } else {
+            let call = Keepalives::open(&mut self.client, id);
+            match bounded(&self.endpoint, doing, until, call).await? {
+                Some(opened) => opened,
+                None => return Ok(Pulse::GONE),
+            }
         };
-        let call = async {
-            keeper.keep_alive().await?;
-            stream.message().await
-        };
+        let call = keepalives.send();
         let Some(answer) = bounded(&self.endpoint, doing, until, call).await? else {
             return Err(self.error(doing, "the stream was closed"));
         };
@@ -276,7 +266,7 @@ impl Connection {
             return Err(self.error(doing, "the answer is for another lease"));
         }
         if answer.ttl() > 0 {
-            self.keeper = Some((id, keeper, stream));
+            self.keepalives = Some(keepalives);
         }
         Ok(Pulse {
             ttl: answer.ttl(),

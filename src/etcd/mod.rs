@@ -18,6 +18,7 @@ mod connection;
 mod dial;
 mod endpoint;
 mod error;
+mod keepalive;
 mod login;
 mod pace;
 mod pool;
