@@ -273,7 +273,7 @@ impl Campaign {
 
     /// A member says that the lease is gone. A stalled one may be wrong, so the quorum is asked
     /// about the key before anything is believed.
-    async fn lease_denied(
+    pub async fn lease_denied(
         &mut self,
         candidate: &Candidate,
         until: BootInstant,
@@ -281,15 +281,21 @@ impl Campaign {
         let connection = self.pool.connect(until).await?;
         let found = find(connection, &candidate.key, &self.names.record, until).await?;
         if found.key_is_ours(candidate) {
-            let reason = "the lease is said to be gone, but the candidate key stands".to_owned();
-            return Err(Error::new(
-                Kind::Elsewhere,
-                self.pool.endpoint(),
-                "renew the lease",
-                reason,
-            ));
+            return Err(self.denied_wrongly());
         }
         Ok(Renewal::Lost(Loss::LeaseLost))
+    }
+
+    /// A member says that the lease is gone, and the quorum that the key stands which is attached to it: another
+    /// member may know better.
+    pub fn denied_wrongly(&self) -> Error {
+        let reason = "the lease is said to be gone, but the candidate key stands".to_owned();
+        Error::new(
+            Kind::Elsewhere,
+            self.pool.endpoint(),
+            "renew the lease",
+            reason,
+        )
     }
 
     /// Whether the key went alone or with its lease; for the message only.

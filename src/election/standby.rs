@@ -112,6 +112,7 @@ impl Campaign {
     async fn step(&mut self, standby: &mut Standby) -> Result<Step, Error> {
         let timeline = *standby.candidate.timeline();
         let until = BootInstant::now() + timeline.attempt();
+        let mut denied = false;
         if BootInstant::now() >= standby.next_keepalive {
             let sent = BootInstant::now();
             let lease = standby.candidate.lease();
@@ -123,10 +124,11 @@ impl Campaign {
                 .await?;
             // A lease that is said to be gone may not be: the look below asks the quorum about
             // our key, and without a keepalive the lease's own deadline decides.
-            if pulse.ttl > 0 {
+            denied = pulse.ttl <= 0;
+            if !denied {
                 standby.candidate.granted.confirmed = sent;
+                standby.next_keepalive = sent + timeline.interval();
             }
-            standby.next_keepalive = sent + timeline.interval();
         }
         let until = BootInstant::now() + timeline.attempt();
         let look = Look::take(self.pool.connect(until).await?, &self.names, until).await?;
@@ -173,11 +175,15 @@ impl Campaign {
             self.observer
                 .saw_none(look.arrived, token, |t| look.stands(t));
         }
-        match look.place(
+        let place = look.place(
             standby.candidate.lease(),
             standby.candidate.token,
             &standby.dead,
-        ) {
+        );
+        if denied && place != Place::Gone {
+            return Err(self.denied_wrongly());
+        }
+        match place {
             Place::Gone => Ok(Step::Done(Stood::Displaced(
                 "our candidate key was deleted or attached to another lease",
             ))),
@@ -294,6 +300,8 @@ impl Campaign {
             .keep_alive(candidate.lease().0, until)
             .await?;
         if pulse.ttl <= 0 {
+            // If the key is gone as well, the next look says so.
+            self.lease_denied(candidate, until).await?;
             return Ok(Step::LookAgain);
         }
         let mut tenure = tenure(candidate, version);
