@@ -71,7 +71,6 @@ impl From<Error> for Setback {
 impl Campaign {
     /// Joins at the queue's tail, however long it takes.
     pub async fn join(&mut self) -> Result<Candidate, ElectionError> {
-        self.pool.forget_cluster();
         if let Some(last) = self.last_join {
             sleep_until(last + BETWEEN_JOINS).await;
         }
@@ -208,13 +207,16 @@ impl Campaign {
         let asked = self.config.settings.ttl;
         let lease = LeaseId::random();
         let until = BootInstant::now() + CALL;
+        // Nothing of ours is in any cluster now. Were the first answer ever taken for the truth, one lie in it
+        // would make lies of all that follow.
+        self.pool.forget_cluster();
         let connection = self.pool.connect(until).await?;
         (self.on_lease)(lease);
         self.held.lease = Some(lease);
         let confirmed = BootInstant::now();
         let ttl = i64::try_from(asked.as_secs()).unwrap_or(i64::MAX);
         let granted = match connection.grant(lease.0, ttl, until).await {
-            Ok(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+            Ok(ttl) => ttl,
             Err(error) if error.kind == Kind::LeaseExists => {
                 // Somebody else's: nothing to revoke.
                 self.held.lease = None;
@@ -239,9 +241,9 @@ impl Campaign {
         if granted != asked && !self.warned_ttl {
             self.warned_ttl = true;
             self.warn(format!(
-                "etcd raised the TTL from {} to {}: the timeline follows",
-                crate::timing::show(asked),
-                crate::timing::show(granted)
+                "etcd granted a TTL of {} instead of {}: the timeline follows",
+                crate::timing::show(granted),
+                crate::timing::show(asked)
             ));
         }
         Ok(Granted {

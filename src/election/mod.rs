@@ -274,8 +274,8 @@ pub enum ElectionError {
     /// etcd refuses us.
     #[error("{0}")]
     Refused(String),
-    /// The server raised the TTL and explicit settings no longer fit.
-    #[error("etcd raised the TTL from {} to {}: {error}", crate::timing::show(*.asked), crate::timing::show(*.granted))]
+    /// The server chose another TTL, which the settings do not fit.
+    #[error("etcd granted a TTL of {} instead of {}: {error}", crate::timing::show(*.granted), crate::timing::show(*.asked))]
     Timeline {
         /// The TTL that was asked for.
         asked: Duration,

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use etcd_client::{
     Channel, Client, ConnectOptions, LeaseGrantOptions, ResponseHeader, Txn, WatchOptions,
@@ -22,6 +23,7 @@ use super::stream::Alert;
 use super::watch::{self, Change, Follow, WATCH, Watch};
 use super::{Access, Endpoint, tls};
 use crate::clock::BootInstant;
+use crate::timing::MAX_TTL;
 
 /// How often a request is made at most, for logins that are out of date. More than twice, since users and
 /// roles may go on changing.
@@ -157,11 +159,17 @@ impl Connection {
         self.cluster = cluster;
     }
 
-    /// Grants a lease with an id of our choice; yields the TTL that the server chose, in seconds.
+    /// Grants a lease with an id of our choice; yields the TTL that the server chose, which lies between 1 s and
+    /// [`MAX_TTL`].
     ///
     /// # Errors
     /// [`Kind::LeaseExists`] if the id is taken; otherwise it may have been granted.
-    pub async fn grant(&mut self, id: i64, ttl: i64, until: BootInstant) -> Result<i64, Error> {
+    pub async fn grant(
+        &mut self,
+        id: i64,
+        ttl: i64,
+        until: BootInstant,
+    ) -> Result<Duration, Error> {
         let doing = "grant a lease";
         let options = LeaseGrantOptions::new().with_id(id);
         let answer = self
@@ -170,7 +178,11 @@ impl Connection {
             })
             .await?;
         self.check(doing, answer.header())?;
-        Ok(answer.ttl())
+        let granted = u64::try_from(answer.ttl()).map(Duration::from_secs);
+        match granted {
+            Ok(ttl) if (Duration::from_secs(1)..=MAX_TTL).contains(&ttl) => Ok(ttl),
+            _ => Err(self.error(doing, &format!("a TTL of {}s was granted", answer.ttl()))),
+        }
     }
 
     /// Revokes a lease, and with it the keys that are attached to it. Yields whether it was there.
