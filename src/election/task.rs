@@ -111,7 +111,7 @@ impl Campaign {
             match self.stand(candidate).await? {
                 Stood::Begun(tenure, confirmed) => {
                     self.lead(tenure, since, confirmed).await;
-                    self.warn("the term was over before it was confirmed: joining the queue again at its end");
+                    self.warn("the term was over, or took too long, before it was confirmed: joining the queue again at its end");
                 }
                 Stood::Displaced(reason) => {
                     self.warn(format!("{reason}: joining the queue again at its end"));

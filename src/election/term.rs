@@ -17,8 +17,8 @@ use crate::rules::Rule;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
 
 impl Campaign {
-    /// Renews. Returns only if the term was over before it was announced, so that no command
-    /// ever ran in it. `confirmed` is what the begin transaction has earned already.
+    /// Renews. Returns only if the term was over, or given up, before it was announced, so that no
+    /// command ever ran in it. `confirmed` is what the begin transaction has earned already.
     pub async fn lead(
         &mut self,
         mut tenure: Tenure,
@@ -31,6 +31,9 @@ impl Campaign {
         };
         let mut started = BootInstant::now();
         let mut failed_in_a_row = 0;
+        // A term that cannot be confirmed keeps others waiting for nobody. It is given so long as an etcd that is
+        // away might give its lease.
+        let give_up = started + tenure.candidate.timeline().ttl();
         loop {
             let timeline = *tenure.candidate.timeline();
             let next = match outcome {
@@ -77,6 +80,9 @@ impl Campaign {
                     }
                 }
             };
+            if !tenure.announced && BootInstant::now() >= give_up {
+                return;
+            }
             self.wait(&tenure, started, next).await;
             started = BootInstant::now();
             outcome = self.renew(&mut tenure).await;
