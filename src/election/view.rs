@@ -96,6 +96,20 @@ impl View {
         self.found.remove(key);
     }
 
+    /// Whether the same candidates stand, and the record says the same of them.
+    pub fn shows_the_same_as(&self, other: &Self) -> bool {
+        let shown = |view: &Self| {
+            let seats = view.seats();
+            let standing = match view.standing(seats.first()) {
+                // Each renewal writes it anew.
+                Standing::TakeOver(record) => Err(record.token),
+                standing => Ok(standing),
+            };
+            (seats, standing)
+        };
+        shown(self) == shown(other)
+    }
+
     /// How the candidates stand; `None` if there are none, or some of each layout.
     pub fn layout(&self) -> Option<Layout> {
         match (self.single().is_some(), self.queue().next().is_some()) {

@@ -17,6 +17,7 @@ use crate::clock::BootInstant;
 use crate::election::{Token, View, advise};
 use crate::etcd::{Access, Connection, Endpoint, Error, Pool};
 use crate::exit_status::ExitStatus;
+use crate::report::escape;
 use crate::runtime;
 
 /// How long one endpoint is given: as etcdctl has it, long enough for etcd to elect another raft leader.
@@ -134,12 +135,11 @@ pub fn run(query: Query) -> ExitCode {
         // A reader that has seen enough (`| head`) is no failure.
         Err(Trouble::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => YES,
         Err(trouble) => {
-            match &trouble {
-                Trouble::Etcd(error) => {
-                    eprintln!("leaderrun: {}", advise(error, &key, user.as_deref()));
-                }
-                other => eprintln!("leaderrun: {other}"),
-            }
+            let text = match &trouble {
+                Trouble::Etcd(error) => advise(error, &key, user.as_deref()),
+                other => other.to_string(),
+            };
+            eprintln!("leaderrun: {}", escape(&text));
             match trouble {
                 Trouble::Late(_) => ExitStatus::NotElected(ExitStatus::NOT_ELECTED).into(),
                 _ => ExitStatus::Failed.into(),

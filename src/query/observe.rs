@@ -13,6 +13,7 @@ use super::{Answer, CALL, Place, Trouble, look, say};
 use crate::clock::BootInstant;
 use crate::election::{Seat, Standing, Token, View};
 use crate::etcd::{Backoff, Connection, Kind, Pool, deed};
+use crate::report::escape;
 
 /// How often an endpoint has to show that it is alive: a watch alone would hang on a frozen one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -80,7 +81,7 @@ pub(super) async fn observe(place: &Place, json: bool) -> Answer {
         match observer.follow(&mut pool).await {
             Ok(()) => backoff.reset(),
             Err(Trouble::Etcd(reason)) => {
-                eprintln!("leaderrun: warning: {reason}");
+                eprintln!("leaderrun: warning: {}", escape(&reason));
                 pool.failed();
                 tokio::time::sleep(backoff.pause(CALL)).await;
             }
@@ -94,10 +95,11 @@ impl Observer<'_> {
     async fn follow(&mut self, pool: &mut Pool) -> Result<(), Trouble> {
         let until = BootInstant::now() + CALL;
         let connection = pool.connect(until).await?;
-        let (range, next) = (self.view.range(), self.view.revision + 1);
-        let mut follow = connection.follow(range, next, until).await?;
+        let (range, seen) = (self.view.range(), self.view.revision);
+        let mut follow = connection.follow(range, seen, until).await?;
+        let mut behind = false;
         loop {
-            let limit = if self.pending.is_some() {
+            let limit = if self.pending.is_some() || behind {
                 SETTLING
             } else {
                 SIGN_OF_LIFE
@@ -108,9 +110,18 @@ impl Observer<'_> {
                 // happened, or another is asked.
                 Err(_) => {
                     let until = BootInstant::now() + CALL;
-                    View::read(connection, self.key, until).await?;
+                    let now = View::read(connection, self.key, until).await?;
+                    if now.shows_the_same_as(&self.view) {
+                        behind = false;
+                    } else if std::mem::replace(&mut behind, true) {
+                        let reason = format!("the watch at {} misses events", pool.endpoint());
+                        return Err(Trouble::Etcd(reason));
+                    }
                 }
-                Ok(Ok(events)) => self.apply(&events)?,
+                Ok(Ok(events)) => {
+                    behind = false;
+                    self.apply(&events)?;
+                }
                 Ok(Err(error)) if error.kind == Kind::Compacted => {
                     return self.skip(connection).await;
                 }
