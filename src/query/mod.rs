@@ -89,7 +89,7 @@ enum Trouble {
     /// etcd does not answer, or refuses us.
     #[error(transparent)]
     Etcd(#[from] Error),
-    /// None of several endpoints answers.
+    /// What is asked does not tell: none of several endpoints answers, or a watch misses events.
     #[error("{0}")]
     Silent(String),
     /// Nobody can do that.

@@ -80,8 +80,8 @@ pub(super) async fn observe(place: &Place, json: bool) -> Answer {
     loop {
         match observer.follow(&mut pool).await {
             Ok(()) => backoff.reset(),
-            Err(Trouble::Etcd(reason)) => {
-                eprintln!("leaderrun: warning: {}", escape(&reason));
+            Err(trouble @ (Trouble::Etcd(_) | Trouble::Silent(_))) => {
+                eprintln!("leaderrun: warning: {}", escape(&trouble.to_string()));
                 pool.failed();
                 tokio::time::sleep(backoff.pause(CALL)).await;
             }
@@ -115,7 +115,7 @@ impl Observer<'_> {
                         behind = false;
                     } else if std::mem::replace(&mut behind, true) {
                         let reason = format!("the watch at {} misses events", pool.endpoint());
-                        return Err(Trouble::Etcd(reason));
+                        return Err(Trouble::Silent(reason));
                     }
                 }
                 Ok(Ok(events)) => {

@@ -78,17 +78,13 @@ impl Log {
     /// Opens the log and starts the thread that writes it: not before the guardian is forked.
     /// The thread blocks all signals, so it never takes one that is meant for another.
     pub fn start(options: &LogOptions) -> Result<Self, LogError> {
-        let (file, style) = match &options.file {
-            Some(path) => {
-                let path = path.clone();
-                let file = Sink::open(&path).map_err(|source| LogError::Open { path, source })?;
-                (file, Style::Plain)
-            }
-            None => {
-                let file = Sink::standard_error()?;
-                let style = Style::of_standard_error(&file);
-                (file, style)
-            }
+        let (file, style) = if let Some(path) = options.file.clone() {
+            let file = Sink::open(&path).map_err(|source| LogError::Open { path, source })?;
+            (file, Style::Plain)
+        } else {
+            let file = Sink::standard_error()?;
+            let style = Style::of_standard_error(&file);
+            (file, style)
         };
         Ok(Self::start_on(file, style, options)?)
     }

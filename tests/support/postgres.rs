@@ -1,4 +1,4 @@
-//! A PostgreSQL of the tests' own, which answers on a Unix socket only.
+//! A postgres of the tests' own, which answers on a Unix socket only.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
