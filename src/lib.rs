@@ -16,6 +16,7 @@
 //! - [`timing`] is the arithmetic of a term, [`clock`] the one clock that counts.
 //! - [`election`] decides who leads, over [`etcd`]; it knows no process.
 //! - [`guardian`] starts, stops, kills and reaps; it knows no etcd.
+//! - [`hooks`] tells a user's command of each change, in a process of its own, out of the fence's way.
 //! - [`supervisor`] brings both together: the states of a run, and every event in each of them.
 //! - [`query`] is what asks about an election, and asks its leader to step down.
 //! - [`cli`], [`report`], [`exit_status`] and [`lookup`] are what users meet.
@@ -29,6 +30,7 @@ pub mod election;
 pub mod etcd;
 pub mod exit_status;
 pub mod guardian;
+pub mod hooks;
 pub mod lookup;
 pub mod query;
 pub mod report;

@@ -180,6 +180,13 @@ pub(super) fn single_key(key: &str) -> Result<(), String> {
     })
 }
 
+pub(super) fn hook(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("the command is empty: leave it out for none".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn cgroup(text: &str) -> Result<Cgroup, String> {
     match text {
         "auto" => Ok(Cgroup::Auto),

@@ -114,6 +114,13 @@ pub(super) struct Flags {
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub min_hold: Option<OsString>,
 
+    /// Run CMD by sh -c for each change: standby, elected, started, stopping, lost, ... [default: none]
+    ///
+    /// In order, one at a time, each for 5s at most; its environment tells what has changed. It delays nothing, it
+    /// ends with leaderrun, and no hook of a term outlives the instant at which the command has to be dead.
+    #[arg(long, value_name = "CMD", allow_hyphen_values = true)]
+    pub hook: Option<OsString>,
+
     /// Put the command into a cgroup of its own: auto, require, off [default: auto]
     ///
     /// cgroup.kill then ends all of it in one step, also what runs as another user. It takes root or a

@@ -69,6 +69,8 @@ pub struct RunOptions {
     pub stop_timeout: Option<Duration>,
     /// How long leadership is kept at least, counted from the election.
     pub min_hold: Duration,
+    /// What the shell runs for each change, if anything.
+    pub hook: Option<String>,
     /// Whether the command gets a cgroup.
     pub cgroup: Cgroup,
     /// Whether setuid programs below the command gain nothing.
@@ -210,6 +212,7 @@ pub fn parse(
         checks::stop_timeout,
     )?;
     let min_hold = env.parsed("min-hold", flags.min_hold.take(), checks::timeout)?;
+    let hook = env.parsed("hook", flags.hook.take(), checks::hook)?;
     let cgroup = env.parsed("cgroup", flags.cgroup.take(), checks::cgroup)?;
     let sd_ready = env.parsed("sd-ready", flags.sd_ready.take(), checks::sd_ready)?;
     let no_new_privs = flags.no_new_privs || env.switch("no-new-privs")?;
@@ -234,6 +237,7 @@ pub fn parse(
         stop_signal: stop_signal.unwrap_or(Signal::SIGTERM),
         stop_timeout: stop_timeout.flatten(),
         min_hold: min_hold.unwrap_or(Duration::ZERO),
+        hook,
         cgroup: cgroup.unwrap_or(Cgroup::Auto),
         no_new_privs,
         sd_ready: sd_ready.unwrap_or(SdReady::Standby),

@@ -13,7 +13,7 @@ use super::names::Names;
 use super::record::this_clock;
 use super::refusal::advise;
 use super::take_over::Observer;
-use super::{Config, ElectionError, Event, LeaseId, Outage, Token};
+use super::{Config, ElectionError, Event, Leader, LeaseId, Outage, Token};
 use crate::clock::{BootInstant, ClockIdentity};
 use crate::etcd::{Backoff, Error, Kind, Pool};
 
@@ -92,6 +92,8 @@ pub(super) struct Campaign {
     pub last_join: Option<BootInstant>,
     /// The largest token that a candidacy of ours has had.
     pub newest: Option<Token>,
+    /// The last leader that the supervisor was told of.
+    leader: Option<Token>,
     pub warned_foreign: bool,
     pub warned_ttl: bool,
     pub warned_unattached: bool,
@@ -124,6 +126,7 @@ impl Campaign {
             joined: false,
             last_join: None,
             newest: None,
+            leader: None,
             warned_foreign: false,
             warned_ttl: false,
             warned_unattached: false,
@@ -144,6 +147,15 @@ impl Campaign {
 
     pub fn warn(&self, text: impl Into<String>) {
         self.tell(Event::Warning(text.into()));
+    }
+
+    /// Tells who leads, if that has changed.
+    pub fn tell_leader(&mut self, leader: Option<Leader>) {
+        if let Some(leader) = leader
+            && self.leader.replace(leader.token) != Some(leader.token)
+        {
+            self.tell(Event::Leader(leader));
+        }
     }
 
     /// Takes note of the token of a new candidacy. In one history of etcd each is larger than the last.

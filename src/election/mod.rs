@@ -135,6 +135,15 @@ pub enum Wait {
     },
 }
 
+/// Another candidate that leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// The token of its term: the create revision of its key.
+    pub token: Token,
+    /// Its identity, or its key if it has none that is text.
+    pub name: String,
+}
+
 /// In what way etcd is of no use at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
@@ -204,6 +213,9 @@ pub enum Event {
     },
     /// Not elected yet; sent once for each change.
     Waiting(Wait),
+    /// Another candidate leads than the one who led when this was last sent. Known from our looks at the queue, so
+    /// a change is heard of within a renew interval, and a short term may be missed.
+    Leader(Leader),
     /// A term has begun: the command may start.
     Elected(Term),
     /// A renewal is confirmed.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 
 use super::names::Names;
-use super::{Layout, LeaseId, Token};
+use super::record::Record;
+use super::{Layout, Leader, LeaseId, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Connection, Error};
 
@@ -124,6 +125,31 @@ impl Look {
         before.map(|s| s.lease).collect()
     }
 
+    /// Who leads beside us: the first of those before us that count, unless the record is of another, whose term
+    /// has to run out first. A foreign candidate leads without a record.
+    pub fn leader(&self, token: Token, dead: &HashSet<LeaseId>) -> Option<Leader> {
+        let first = self.before(token, dead).next()?;
+        let leader = Leader {
+            token: Token(first.created),
+            name: first.shown(),
+        };
+        let leads = self.record.as_ref().is_none_or(|kv| {
+            Record::parse(kv.value()).is_some_and(|r| r.is_of(leader.token, first.lease))
+        });
+        leads.then_some(leader)
+    }
+
+    /// Those before us who count.
+    fn before<'a>(
+        &'a self,
+        token: Token,
+        dead: &'a HashSet<LeaseId>,
+    ) -> impl Iterator<Item = &'a Standing> {
+        self.queue
+            .iter()
+            .filter(move |s| s.created < token.0 && (s.is_attached() || !dead.contains(&s.lease)))
+    }
+
     /// Our place, leaving out detached keys whose lease is known to be `dead`.
     pub fn place(&self, lease: LeaseId, token: Token, dead: &HashSet<LeaseId>) -> Place {
         let ours = self
@@ -133,9 +159,7 @@ impl Look {
         if !ours.is_some_and(Standing::is_attached) {
             return Place::Gone;
         }
-        let counts =
-            |s: &&Standing| s.created < token.0 && (s.is_attached() || !dead.contains(&s.lease));
-        let before: Vec<&Standing> = self.queue.iter().filter(counts).collect();
+        let before: Vec<&Standing> = self.before(token, dead).collect();
         match (before.first(), before.last()) {
             (Some(first), Some(nearest)) => Place::Behind {
                 nearest: nearest.key.clone(),

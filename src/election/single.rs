@@ -10,7 +10,7 @@ use super::campaign::{CALL, Campaign};
 use super::candidate::{Candidate, Granted, Setback};
 use super::queue::{BETWEEN_LOOKS, name_of};
 use super::record::Record;
-use super::{Event, Token, Wait};
+use super::{Event, Leader, LeaseId, Token, Wait};
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Error, sleep_until};
 
@@ -29,7 +29,8 @@ struct Holding {
     kv: KeyValue,
     /// The store's revision at which that was seen.
     revision: i64,
-    /// Whether a term is recorded that may still be running.
+    record: Option<KeyValue>,
+    /// Whether it records a term that may still be running.
     recorded: bool,
 }
 
@@ -105,6 +106,7 @@ impl Campaign {
             self.tell(Event::Waiting(wait.clone()));
             waiting.told = Some(wait);
         }
+        self.tell_leader(leader(&held.kv, held.record.as_ref()));
         let wake = waiting.next_keepalive;
         self.wait_for_deletion(&held, wake).await?;
         // Not before: looks that succeed and watches that fail are no progress.
@@ -144,7 +146,8 @@ impl Campaign {
         let mut gets = ops.into_iter();
         let own = gets.next().unwrap_or_default().pop();
         let others = gets.next().unwrap_or_default();
-        let recorded = if let Some(kv) = gets.next().unwrap_or_default().pop() {
+        let record = gets.next().unwrap_or_default().pop();
+        let recorded = if let Some(kv) = &record {
             let first = self
                 .observer
                 .saw(kv.mod_revision(), kv.value(), arrived, NONE);
@@ -163,6 +166,7 @@ impl Campaign {
                 return Ok(Try::Held(Holding {
                     kv,
                     revision,
+                    record,
                     recorded,
                 }));
             }
@@ -198,4 +202,19 @@ impl Campaign {
         self.wait_for_change(&key, held.revision, same, limit, wake)
             .await
     }
+}
+
+/// Who leads, if who has the key does: the record may be of an earlier term, which has to run out first.
+fn leader(held: &KeyValue, record: Option<&KeyValue>) -> Option<Leader> {
+    let token = Token(held.create_revision());
+    let of_holder = |kv: &KeyValue| {
+        Record::parse(kv.value()).is_some_and(|r| r.is_of(token, LeaseId(held.lease())))
+    };
+    let name = match name_of(held) {
+        name if name.is_empty() => String::from_utf8_lossy(held.key()).into_owned(),
+        name => name,
+    };
+    record
+        .is_none_or(of_holder)
+        .then_some(Leader { token, name })
 }

@@ -193,6 +193,7 @@ impl Campaign {
                 ahead,
             } => {
                 self.tell_wait(standby, Wait::Queue { leader, ahead });
+                self.tell_leader(look.leader(token, &standby.dead));
                 Ok(Step::Watch(nearest, look.revision, None))
             }
             Place::Next => match look.record.as_ref().zip(first_seen) {

@@ -7,16 +7,24 @@ use crate::sys;
 
 /// The variables to add to the command's environment.
 pub fn of_command(options: &RunOptions, term: &Term) -> Vec<(String, String)> {
-    [
-        ("LEADERRUN_KEY", options.key.clone()),
+    let term = [
         ("LEADERRUN_LEADER_KEY", term.leader_key.clone()),
         ("LEADERRUN_TOKEN", term.token.to_string()),
         ("LEADERRUN_LEASE_ID", term.lease.to_string()),
-        ("LEADERRUN_ID", options.id.clone()),
-        ("LEADERRUN_ENDPOINTS", options.endpoints.clone()),
         // Those that `etcdctl lock` gives its command.
         ("ETCD_LOCK_KEY", term.leader_key.clone()),
         ("ETCD_LOCK_REV", term.token.to_string()),
+    ];
+    let term = term.map(|(name, value)| (name.to_owned(), value));
+    of_election(options).into_iter().chain(term).collect()
+}
+
+/// Those that need no term.
+pub fn of_election(options: &RunOptions) -> Vec<(String, String)> {
+    [
+        ("LEADERRUN_KEY", options.key.clone()),
+        ("LEADERRUN_ID", options.id.clone()),
+        ("LEADERRUN_ENDPOINTS", options.endpoints.clone()),
     ]
     .into_iter()
     .chain(of_access(&options.access))

@@ -8,6 +8,7 @@
 mod caretaker;
 mod environment;
 mod events;
+mod hooks;
 mod job;
 mod leftovers;
 mod orphan;
@@ -20,7 +21,7 @@ mod words;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 pub use start::run;
 
@@ -31,6 +32,7 @@ use crate::exit_status::ExitStatus;
 use crate::guardian::Watch;
 use crate::report::{BEAT, Health, Log, Systemd, TroubleReporter};
 use crate::sys::Dispositions;
+use hooks::Teller;
 use job::Job;
 use signals::Signals;
 use state::State;
@@ -39,6 +41,8 @@ use state::State;
 const FAREWELL: Duration = Duration::from_secs(8);
 /// The same after a signal in standby: a person or an init system waits.
 const QUICK_FAREWELL: Duration = Duration::from_secs(2);
+/// How long the hooks that are left at the end may take together.
+const HOOKS_FAREWELL: Duration = Duration::from_secs(5);
 /// How long after the instant at which another may start the tree is still waited for.
 const UNPROVEN: Duration = Duration::from_secs(5);
 /// How soon a manager that had no room for a message is tried again.
@@ -59,6 +63,9 @@ struct Supervisor {
     job: Job,
     /// Whether somebody asked leaderrun to end.
     asked_to_end: bool,
+    /// When we are to be gone, if we leave.
+    gone_by: Option<Instant>,
+    hooks: Teller,
     systemd: Systemd,
     /// What those who ask over `--listen` are told.
     health: Health,
@@ -96,13 +103,8 @@ impl Campaign {
 impl Supervisor {
     /// Lives until there is a status to exit with. All that was ours in etcd is released by then, or the
     /// time for that is over.
-    async fn live(&mut self, mut signals: Signals) -> ExitStatus {
-        let feeding = self.systemd.watchdog();
-        let mut watchdog = interval(
-            feeding
-                .unwrap_or(Duration::MAX)
-                .min(Duration::from_secs(3600)),
-        );
+    async fn live(&mut self, signals: &mut Signals) -> ExitStatus {
+        let (feeding, mut watchdog) = self.watchdog();
         let listens = self.options.listen.is_some();
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -118,8 +120,9 @@ impl Supervisor {
                     None => self.election_ended = true,
                 },
                 signal = signals.next() => self.on_signal(signal),
-                _ = watchdog.tick(), if feeding.is_some() => self.systemd.feed_watchdog(),
+                _ = watchdog.tick(), if feeding => self.systemd.feed_watchdog(),
                 _ = beat.tick(), if listens => {}
+                () = self.hooks.hooks.turn() => {}
                 () = sleep(SAY_AGAIN), if self.systemd.owes() => self.systemd.pay(),
                 () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
                     self.on_alarm();
@@ -128,6 +131,33 @@ impl Supervisor {
             self.tell_status();
             if let State::Done(status) = self.state {
                 return status;
+            }
+        }
+    }
+
+    /// Whether systemd wants to hear that we live, and when it is time to say so.
+    fn watchdog(&self) -> (bool, Interval) {
+        let longest = Duration::from_secs(3600);
+        let every = self.systemd.watchdog();
+        let interval = interval(every.unwrap_or(longest).min(longest));
+        (every.is_some(), interval)
+    }
+
+    /// All is over but for the hooks that tell of it: they have a little time, and a second signal ends that.
+    async fn drain_hooks(&mut self, signals: &mut Signals, status: ExitStatus) {
+        let mut until = Instant::now() + HOOKS_FAREWELL;
+        if let (ExitStatus::ToldToEnd(_), Some(by)) = (status, self.gone_by) {
+            until = until.min(by);
+        }
+        let (feeding, mut watchdog) = self.watchdog();
+        loop {
+            tokio::select! {
+                () = self.hooks.hooks.drain() => return,
+                _ = watchdog.tick(), if feeding => self.systemd.feed_watchdog(),
+                () = sleep_until(until) => return,
+                info = signals.next() => if self.ends(info) {
+                    return;
+                },
             }
         }
     }

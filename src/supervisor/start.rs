@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::unistd::getpid;
+use nix::unistd::{getpid, getppid};
 
 use crate::cli::{Cgroup, OnLoss, RunOptions};
 use crate::election::{self, Config};
@@ -13,15 +13,17 @@ use crate::exit_status::ExitStatus;
 use crate::guardian::cgroup::Leaf;
 use crate::guardian::watch::Ward;
 use crate::guardian::{self, Side, Spec, Watch};
+use crate::hooks::{self, Hooks, Runner};
 use crate::lookup;
 use crate::report::{Bound, Health, Listener, Log, LogEvent, Systemd, TroubleReporter};
 use crate::runtime;
 use crate::supervisor::caretaker::Caretaker;
+use crate::supervisor::hooks::Teller;
 use crate::supervisor::job::Job;
 use crate::supervisor::signals::Signals;
 use crate::supervisor::state::State;
 use crate::supervisor::{Campaign, Supervisor, environment, leftovers, orphan};
-use crate::sys::{self, Dispositions};
+use crate::sys::{self, Dispositions, SeqPacket};
 
 /// How long the last lines of the log may wait for their reader.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -91,13 +93,16 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
             Ok(Ended::Guardian(code))
         }
         Ok(Side::Supervisor { guardian, socket }) => {
+            // After the guardian, and without its socket: that one's end must show when we die.
+            let (runner, socket) = fork_runner(&options, socket)?;
             let ward = Ward {
                 guardian,
                 socket,
                 spared,
                 leaf: leaf.clone(),
+                hooks: runner.as_ref().map(|runner| runner.process.clone()),
             };
-            supervise(options, config, dispositions, ward, leftovers).map(Ended::Supervisor)
+            supervise(options, config, dispositions, ward, runner, leftovers).map(Ended::Supervisor)
         }
         Err(error) => Err(error),
     };
@@ -114,6 +119,25 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
     })
 }
 
+/// Forks what runs the hook, if there is one. In the new process, does not return.
+fn fork_runner(options: &RunOptions, guardian: SeqPacket) -> Result<(Option<Runner>, SeqPacket)> {
+    let Some(command) = &options.hook else {
+        return Ok((None, guardian));
+    };
+    match hooks::fork().context("cannot start the process that runs the hooks")? {
+        hooks::Side::Supervisor(runner) => Ok((Some(runner), guardian)),
+        hooks::Side::Runner(socket) => {
+            drop(guardian);
+            let title = format!(
+                "leaderrun: hooks of {}, election {}",
+                getppid(),
+                options.key
+            );
+            hooks::live(socket, command, &title)
+        }
+    }
+}
+
 /// Which of the two processes has come to its end.
 enum Ended {
     Guardian(ExitCode),
@@ -125,6 +149,7 @@ fn supervise(
     config: Config,
     dispositions: Dispositions,
     ward: Ward,
+    runner: Option<Runner>,
     leftovers: Vec<LogEvent>,
 ) -> Result<ExitStatus> {
     // The guardian of a supervisor that fails here sees the socket close, and ends.
@@ -150,10 +175,12 @@ fn supervise(
     };
     let watch = Watch::begin(ward).context("cannot watch the guardian")?;
     let status = runtime.block_on(async {
-        let signals = Signals::new().context("cannot take signals")?;
+        let mut signals = Signals::new().context("cannot take signals")?;
+        let hooks = Hooks::new(runner, log.clone()).context("cannot hear of the hooks")?;
         let election = election::spawn(config, Box::new(watch.lease_teller()));
         let mut supervisor = Supervisor {
             campaign: Campaign::begin(&options),
+            hooks: Teller::new(hooks, &options),
             options,
             dispositions,
             log: log.clone(),
@@ -165,11 +192,14 @@ fn supervise(
             last_failure: None,
             job: Job::new(),
             asked_to_end: false,
+            gone_by: None,
             systemd: Systemd::from_environment(),
             health,
             outage: None,
         };
-        let status = supervisor.live(signals).await;
+        let status = supervisor.live(&mut signals).await;
+        supervisor.drain_hooks(&mut signals, status).await;
+        supervisor.hooks.hooks.dismiss().await;
         // With a tree that could not be proven dead, the guardian goes on killing as an orphan.
         if status != ExitStatus::NotProven {
             supervisor.watch.dismiss();

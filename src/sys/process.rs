@@ -114,6 +114,23 @@ pub fn point_standard_streams_at_null(which: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor but the standard streams and `kept`: what a process has inherited for others, who wait
+/// for its end. For a process that was just forked and never returns: whatever owns these descriptors in its copy
+/// of the memory must neither be used nor dropped any more.
+pub fn close_all_but(kept: &impl AsRawFd) -> io::Result<()> {
+    // Listed before any is closed, and with the listing's own among them, which is closed by then.
+    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open {
+        if fd > libc::STDERR_FILENO && fd != kept.as_raw_fd() {
+            // SAFETY: close has no memory effects, and by the contract nothing relies on the descriptor.
+            unsafe { libc::close(fd) };
+        }
+    }
+    Ok(())
+}
+
 /// Writes to standard error if that does not have to wait. For a panic's message: a reader that does not
 /// read must not keep the process from its end, or it would go on as the ghost that the abort prevents.
 pub fn say_last_words(words: &str) {

@@ -10,6 +10,8 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
     sendmsg, socketpair,
 };
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The longest message, in bytes.
 pub const MAX_MESSAGE: usize = 128 * 1024;
@@ -96,11 +98,25 @@ impl SeqPacket {
         Ok(Some(Received { bytes, descriptors }))
     }
 
+    /// The same, as the runtime can wait for it. Must be called within a runtime.
+    pub fn into_async(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor that as_raw_fd returns is owned by `self`, which the AsyncFd owns, and
+        // nothing here ever closes or replaces it before the drop.
+        unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) }
+            .map_err(io::Error::from)
+    }
+
     /// Makes sends wait for room in the peer's queue; receives then wait as well.
     pub fn set_blocking(&self) -> io::Result<()> {
         let flags = OFlag::from_bits_retain(fcntl(&self.0, FcntlArg::F_GETFL)?);
         fcntl(&self.0, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK))?;
         Ok(())
+    }
+}
+
+impl AsRawFd for SeqPacket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 

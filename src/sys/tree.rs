@@ -31,6 +31,16 @@ pub struct Process {
 }
 
 impl Process {
+    /// The process that has this id now, if there is one.
+    pub fn of(pid: Pid) -> Option<Self> {
+        Self::read(pid.as_raw())
+    }
+
+    /// Whether `other` is the same process, and not a later one with its id.
+    pub fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.started == other.started
+    }
+
     pub(super) fn read(pid: i32) -> Option<Self> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         // The name stands in parentheses and may hold any byte, so the last one closes it.

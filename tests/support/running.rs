@@ -176,7 +176,7 @@ impl Running {
         self.child().try_wait().expect("own child")
     }
 
-    /// The guardian: the child of the supervisor that runs the same program.
+    /// The guardian, by the name that it gives itself.
     #[track_caller]
     pub fn guardian_pid(&self) -> Pid {
         match within(LIMIT, || self.guardian()) {
@@ -187,11 +187,20 @@ impl Running {
 
     /// The guardian, if there is one now.
     pub fn guardian(&self) -> Option<Pid> {
-        let program = |pid: Pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
-        let supervisor = program(self.pid)?;
+        self.child_named("lr-guardian")
+    }
+
+    /// The process that runs the hooks.
+    #[track_caller]
+    pub fn hooks_pid(&self) -> Pid {
+        super::eventually(LIMIT, || self.child_named("lr-hooks"))
+    }
+
+    fn child_named(&self, name: &str) -> Option<Pid> {
+        let comm = |pid: Pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         children_of(self.pid)
             .into_iter()
-            .find(|&child| program(child).as_ref() == Some(&supervisor))
+            .find(|&child| comm(child).trim() == name)
     }
 
     /// The command's main process, from the newest `started` event.

@@ -22,7 +22,7 @@ use crate::clock::BootInstant;
 use crate::guardian::cgroup::Leaf;
 use crate::guardian::message::{FromGuardian, Start, Stuck, ToGuardian, decode, encode};
 use crate::rules::Rule;
-use crate::sys::{self, KILL, SeqPacket, SignalFd, StopOrExit};
+use crate::sys::{self, KILL, Process, SeqPacket, SignalFd, StopOrExit};
 use crate::timing::{Deadline, Timeline};
 use duty::Duty;
 
@@ -56,6 +56,8 @@ pub struct Ward {
     pub spared: HashSet<Pid>,
     /// The command's cgroup, if it has one.
     pub leaf: Option<Leaf>,
+    /// The process that runs hooks, if there is one; none of the command's either.
+    pub hooks: Option<Process>,
 }
 
 /// The supervisor's handle on the guardian.
@@ -76,6 +78,8 @@ struct Shared {
     outbox: Mutex<VecDeque<ToGuardian>>,
     /// The command's cgroup, if it has one.
     leaf: Option<Leaf>,
+    /// The process that runs hooks. What those leave falls to it, not to us, as long as it lives.
+    hooks: Option<Process>,
 }
 
 impl Watch {
@@ -86,6 +90,7 @@ impl Watch {
             socket,
             spared,
             leaf,
+            hooks,
         } = ward;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let common = Arc::new(Shared {
@@ -95,6 +100,7 @@ impl Watch {
             duty: Mutex::new(Duty::sparing(spared)),
             outbox: Mutex::default(),
             leaf,
+            hooks,
         });
         let children = SignalFd::for_sigchld()?;
         let (tell, news) = unbounded_channel();

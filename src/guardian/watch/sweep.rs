@@ -49,14 +49,19 @@ impl Shared {
     fn unspared(&self) -> io::Result<Vec<Process>> {
         let mut ours = sys::children_of(getpid())?;
         let duty = self.duty();
-        ours.retain(|p| !duty.spared.contains(&p.pid));
+        ours.retain(|p| !duty.spared.contains(&p.pid) && !self.runs_hooks(p));
         Ok(ours)
+    }
+
+    /// By its identity and not its id alone, which would be free for an orphan of the command's if it died.
+    fn runs_hooks(&self, process: &Process) -> bool {
+        self.hooks.as_ref().is_some_and(|hooks| hooks.is(process))
     }
 
     /// Whether the kernel confirms that none of the command's processes is left: /proc may hide some.
     fn is_proven_empty(&self) -> bool {
         // With children that are none of the command's, waitid(2) cannot tell, and /proc has to do.
-        if self.duty().spared.is_empty() {
+        if self.duty().spared.is_empty() && self.hooks.is_none() {
             !sys::has_children()
         } else {
             self.unspared().is_ok_and(|ours| ours.is_empty())

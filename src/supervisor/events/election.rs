@@ -26,8 +26,10 @@ impl Supervisor {
                     id: self.options.id.clone(),
                     ttl,
                 });
+                self.hooks.standby();
                 self.stands_by();
             }
+            Event::Leader(leader) => self.hooks.new_leader(&leader),
             Event::Waiting(wait) => self.on_waiting(wait),
             Event::Elected(term) => self.on_elected(term),
             Event::Extended(deadline) => self.on_extended(deadline),
@@ -51,6 +53,7 @@ impl Supervisor {
             Event::Released(given_up) => {
                 if let Some(event) = LogEvent::released(given_up) {
                     self.log.event(event);
+                    self.hooks.released();
                 }
                 self.on_released();
             }
@@ -98,7 +101,11 @@ impl Supervisor {
         });
         self.note_renewal(&term.timeline, term.deadline);
         match self.state {
-            State::Standby => self.order_start(term),
+            State::Standby => {
+                let told = term.clone();
+                self.order_start(term);
+                self.hooks.elected(&self.options, &told);
+            }
             // It crossed our leaving, which gives up the term as well.
             State::Leaving { .. } | State::Done(_) => {}
             State::Elected(_)
@@ -135,6 +142,7 @@ impl Supervisor {
     }
 
     fn on_extended(&mut self, deadline: Deadline) {
+        self.hooks.extended(deadline.0);
         match &mut self.state {
             State::Elected(term) => {
                 let mut term = term.clone();
@@ -213,13 +221,13 @@ impl Supervisor {
                 }
             }
             State::Elected(_) => {
-                self.tell_loss(LossReason::Resigned);
+                self.say_lost(LossReason::Resigned);
                 self.release(self.after_loss());
             }
             // The command is over already: as when told to stop.
             State::Holding { status, .. } => {
                 let status = *status;
-                self.tell_loss(LossReason::Resigned);
+                self.say_lost(LossReason::Resigned);
                 self.cut_hold_short(status);
             }
             State::Standby | State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => {}
@@ -237,7 +245,7 @@ impl Supervisor {
                 self.watch.tell(ToGuardian::Fence(reason));
             }
             State::Elected(_) => {
-                self.tell_loss(loss.into());
+                self.say_lost(loss.into());
                 self.release(self.after_loss());
             }
             State::Holding { status, .. } => {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::clock::BootInstant;
 use crate::election::Term;
 use crate::exit_status::ExitStatus;
-use crate::guardian::message::{FromGuardian, Reason, Step, ToGuardian};
+use crate::guardian::message::{self, FromGuardian, Reason, Step, ToGuardian};
 use crate::guardian::watch::News;
 use crate::lookup;
 use crate::report::{KillReason, LogEvent, LossReason, StopReason};
@@ -39,7 +39,16 @@ impl Supervisor {
                 signal,
                 first,
             }) => self.on_fencing(reason, signal, first),
-            News::Said(FromGuardian::Killed(reason)) => self.log.event(words::killed(reason)),
+            News::Said(FromGuardian::Killed(reason)) => {
+                self.log.event(words::killed(reason));
+                match reason {
+                    message::KillReason::Deadline | message::KillReason::Grace => {
+                        self.hooks.fenced(BootInstant::now());
+                    }
+                    // Leadership goes on.
+                    message::KillReason::StopTimeout | message::KillReason::Leftovers => {}
+                }
+            }
             News::Said(FromGuardian::Stopped(signal)) => self.on_stopped(signal),
             News::Said(FromGuardian::Exited(end)) => self.on_exited(end),
             News::Said(FromGuardian::LeftBehind {
@@ -60,6 +69,7 @@ impl Supervisor {
 
     fn on_started(&mut self, pid: i32) {
         self.log.event(LogEvent::Started { pid });
+        self.hooks.started();
         self.job.started(pid);
         if let State::Running(run) = &mut self.state {
             run.command = Some(pid);
@@ -111,6 +121,9 @@ impl Supervisor {
             return;
         };
         run.note_fence(words::loss(reason), first);
+        self.hooks
+            .fenced(BootInstant::now() + run.term.timeline.grace());
+        self.hooks.stopping(words::loss(reason).into());
         self.break_release_order();
     }
 
@@ -157,6 +170,7 @@ impl Supervisor {
                 run.note(Cause::Lost(LossReason::GuardianLost));
                 run.lost = true;
                 run.guardian_lost = true;
+                self.hooks.stopping(StopReason::GuardianLost);
             }
             State::Standby | State::Elected(_) => {
                 let message = format!("the guardian {how}: no command can be started");
@@ -183,16 +197,18 @@ impl Supervisor {
         if run.lost {
             self.health.fenced(headroom);
         }
-        if let Some(Cause::Lost(reason)) = run.cause {
-            self.tell_loss(reason);
+        self.hooks.stopped();
+        let (cause, lost, began) = (run.cause, run.lost, run.began);
+        let mut term = run.term.clone();
+        term.deadline = run.deadline;
+        if let Some(Cause::Lost(reason)) = cause {
+            self.say_lost(reason);
         }
         let then = self.after_run();
-        if let (Afterwards::Exit(status), Some(Cause::Command)) = (then, run.cause)
-            && !run.lost
+        if let (Afterwards::Exit(status), Some(Cause::Command)) = (then, cause)
+            && !lost
         {
-            let mut term = run.term.clone();
-            term.deadline = run.deadline;
-            let until = run.began + self.options.min_hold;
+            let until = began + self.options.min_hold;
             if until > Instant::now() {
                 if self.asked_to_end {
                     self.cut_hold_short(status);

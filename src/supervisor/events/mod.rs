@@ -97,6 +97,12 @@ impl Supervisor {
         self.leave(ExitStatus::NotElected(self.options.conflict_exit_code));
     }
 
+    pub(super) fn say_lost(&mut self, reason: LossReason) {
+        self.log.event(LogEvent::Lost { reason });
+        self.health.lost(reason);
+        self.hooks.lost(reason);
+    }
+
     pub(super) fn leave(&mut self, status: ExitStatus) {
         let _ = self.election.commands.send(Command::Leave);
         self.await_leaving(status, QUICK_FAREWELL);
@@ -112,16 +118,11 @@ impl Supervisor {
     fn await_leaving(&mut self, status: ExitStatus, limit: Duration) {
         self.systemd.stopping(None);
         let until = Instant::now() + limit;
+        self.gone_by = Some(until);
         self.state = State::Leaving { status, until };
         if self.election_ended {
             self.state = State::Done(status);
         }
-    }
-
-    /// Leadership is over although we did not end it.
-    pub(super) fn tell_loss(&self, reason: LossReason) {
-        self.log.event(LogEvent::Lost { reason });
-        self.health.lost(reason);
     }
 
     /// What follows a run, now that its tree is empty.

@@ -66,12 +66,18 @@ impl Supervisor {
         }
     }
 
+    /// Whether a signal ends what is left to do once the run is over.
+    pub(in crate::supervisor) fn ends(&self, info: SignalInfo) -> bool {
+        asks_to_end(info.signal) && !self.dispositions.ignores(info.signal)
+    }
+
     /// Asks the command to stop; renewals go on.
     pub(super) fn plan_stop(&mut self, reason: StopReason, signal: SignalNumber) {
         self.log.event(LogEvent::Stopping {
             reason,
             signal: signal.0,
         });
+        self.hooks.stopping(reason);
         let kill_after = self.options.stop_timeout;
         self.systemd.stopping(kill_after);
         self.watch.tell(ToGuardian::Stop { signal, kill_after });
