@@ -551,14 +551,12 @@ async fn foreign_keys_under_the_prefix_are_ignored_with_one_warning() {
     leader.elected().await;
     leader.extended().await;
     leader.end().await;
-    assert_eq!(
-        leader
-            .told
-            .iter()
-            .filter(|t| t.starts_with("Warning"))
-            .count(),
-        1
-    );
+    // But for one about the version of etcd, where it is old.
+    let warnings = leader
+        .told
+        .iter()
+        .filter(|t| t.starts_with("Warning") && !t.contains("leases can end there"));
+    assert_eq!(warnings.count(), 1);
     assert!(get(&etcd, &format!("{KEY}/config")).await.is_some());
 }
 

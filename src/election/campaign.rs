@@ -94,6 +94,9 @@ pub(super) struct Campaign {
     pub newest: Option<Token>,
     /// The last leader that the supervisor was told of.
     leader: Option<Token>,
+    /// Whether what should be changed about this etcd was looked for.
+    pub advised: bool,
+    pub warned_namesake: bool,
     pub warned_foreign: bool,
     pub warned_ttl: bool,
     pub warned_unattached: bool,
@@ -127,6 +130,8 @@ impl Campaign {
             last_join: None,
             newest: None,
             leader: None,
+            advised: false,
+            warned_namesake: false,
             warned_foreign: false,
             warned_ttl: false,
             warned_unattached: false,
@@ -143,6 +148,11 @@ impl Campaign {
     /// Tells the supervisor. One that is gone needs no telling.
     pub fn tell(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+
+    /// To tell the supervisor from a task of its own.
+    pub fn events(&self) -> UnboundedSender<Event> {
+        self.events.clone()
     }
 
     pub fn warn(&self, text: impl Into<String>) {

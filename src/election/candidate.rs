@@ -82,7 +82,7 @@ impl Campaign {
                     self.joined_with(candidate.token);
                     self.went_well();
                     if self.names.layout == Layout::Queue {
-                        self.tell_campaigning(&candidate.granted);
+                        self.tell_campaigning(&candidate.granted).await;
                     }
                     return Ok(candidate);
                 }
@@ -112,11 +112,12 @@ impl Campaign {
         }
     }
 
-    pub(super) fn tell_campaigning(&self, granted: &Granted) {
+    pub(super) async fn tell_campaigning(&mut self, granted: &Granted) {
         self.tell(Event::Campaigning {
             lease: granted.lease,
             ttl: granted.timeline.ttl(),
         });
+        self.seek_advice().await;
     }
 
     /// Writes a candidate key into the queue.

@@ -6,6 +6,7 @@
 //! that, the task goes on renewing what it still can until [`Command::End`] says that the process
 //! tree is empty: nothing is given up over a living tree.
 
+mod advice;
 mod ask;
 mod campaign;
 mod candidate;
@@ -23,6 +24,7 @@ mod task;
 mod term;
 mod view;
 
+pub use advice::advice;
 pub use ask::ask_to_resign;
 pub use orphan::{hold_orphan, release_orphan};
 pub use record::Record;

@@ -85,7 +85,7 @@ impl Campaign {
         let tried = self.try_to_take(&waiting.granted).await?;
         if waiting.told.is_none() {
             self.joined = true;
-            self.tell_campaigning(&waiting.granted);
+            self.tell_campaigning(&waiting.granted).await;
         }
         let held = match tried {
             Try::Taken(token) => {
@@ -98,6 +98,9 @@ impl Campaign {
             }
             Try::Held(holding) => holding,
         };
+        let holder = (name_of(&held), held.key_str().unwrap_or_default());
+        let seat = (holder.0.as_str(), LeaseId(held.lease()), holder.1);
+        self.warn_of_namesake(std::iter::once(seat));
         let wait = Wait::Queue {
             leader: name_of(&held.kv),
             ahead: 1,

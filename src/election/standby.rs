@@ -155,6 +155,8 @@ impl Campaign {
                 self.names.prefix
             ));
         }
+        let seats = look.queue.iter();
+        self.warn_of_namesake(seats.map(|s| (s.id.as_str(), s.lease, s.key.as_str())));
         // An answer that was lost may have begun our term.
         let found = Found {
             own: None,

@@ -17,6 +17,7 @@ use etcd_client::{
 use super::answer::{Answer, Proof, Pulse, read_by};
 use super::dial::{dial, no_answer};
 use super::error::{CONNECT, Error, Kind};
+use super::inquiry::Inquiry;
 use super::keepalive::Keepalives;
 use super::login::{LoggingIn, limited};
 use super::stream::Alert;
@@ -148,6 +149,14 @@ impl Connection {
     /// The endpoint.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// For questions that nobody waits for.
+    pub fn inquiry(&self) -> Inquiry {
+        Inquiry {
+            client: self.client.clone(),
+            endpoint: self.endpoint.clone(),
+        }
     }
 
     pub(super) const fn cluster(&self) -> Option<u64> {
@@ -382,7 +391,7 @@ impl Connection {
 type Request<'a, T> = Pin<Box<dyn Future<Output = Result<T, etcd_client::Error>> + Send + 'a>>;
 
 /// The deadline around every await.
-async fn bounded<T>(
+pub(super) async fn bounded<T>(
     endpoint: &Endpoint,
     doing: &'static str,
     until: BootInstant,

@@ -157,7 +157,12 @@ fn supervise(
     for event in leftovers {
         log.event(event);
     }
-    for warning in options.access.warnings() {
+    for warning in options
+        .timeline
+        .warning()
+        .into_iter()
+        .chain(options.access.warnings())
+    {
         log.event(LogEvent::warning(warning));
     }
     let runtime = runtime::single_threaded().context("cannot start the runtime")?;

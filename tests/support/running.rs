@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::log::Log;
+use super::log::{Log, is_of_the_setup};
 use super::process::{MARK, children_of, is_alive, kill_all, spawn_mortal, tree_of};
 use super::scratch::{Scratch, tail};
 use super::{LIMIT, now, unique_id, within};
@@ -120,10 +120,20 @@ impl Running {
         }
     }
 
-    /// All events logged so far.
+    /// All events logged so far, but for warnings about what the tests are run with.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
         self.log.as_ref().map(Log::events).unwrap_or_default()
+    }
+
+    /// Those warnings: of the etcd that happens to be here, and of timelines that are short to save time.
+    #[track_caller]
+    pub fn warnings_at_start(&self) -> Vec<String> {
+        let all = self.log.as_ref().map(Log::all).unwrap_or_default();
+        let texts = all.iter().filter(|e| is_of_the_setup(e));
+        texts
+            .filter_map(|e| Some(e["message"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// The events of that name logged so far.
