@@ -98,8 +98,8 @@ impl Campaign {
             }
             Try::Held(holding) => holding,
         };
-        let holder = (name_of(&held), held.key_str().unwrap_or_default());
-        let seat = (holder.0.as_str(), LeaseId(held.lease()), holder.1);
+        let holder = (name_of(&held.kv), held.kv.key_str().unwrap_or_default());
+        let seat = (holder.0.as_str(), LeaseId(held.kv.lease()), holder.1);
         self.warn_of_namesake(std::iter::once(seat));
         let wait = Wait::Queue {
             leader: name_of(&held.kv),

@@ -68,11 +68,13 @@ impl Log {
     }
 }
 
-/// Whether it is a warning about what the tests are run with: an etcd without the fixes of its leases, or a timeline
-/// that is short to save time. Only the test of these warnings wants to see them.
+/// Whether it is a warning about what the tests are run with: an etcd without the fixes of its leases, a timeline
+/// that is short to save time, or what another test has left in the cgroup that all of them share. Only the tests
+/// of these warnings want to see them.
 pub fn is_of_the_setup(event: &Value) -> bool {
     let message = event["message"].as_str().unwrap_or_default();
     event["event"] == "warning"
         && (message.contains("leases can end there")
+            || message.contains("alive in this cgroup")
             || message.contains("rides out an etcd outage"))
 }

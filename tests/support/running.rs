@@ -126,7 +126,8 @@ impl Running {
         self.log.as_ref().map(Log::events).unwrap_or_default()
     }
 
-    /// Those warnings: of the etcd that happens to be here, and of timelines that are short to save time.
+    /// Those warnings: of the etcd that happens to be here, of timelines that are short to save time, and of what is
+    /// left in the cgroup.
     #[track_caller]
     pub fn warnings_at_start(&self) -> Vec<String> {
         let all = self.log.as_ref().map(Log::all).unwrap_or_default();
