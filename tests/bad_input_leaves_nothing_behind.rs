@@ -194,10 +194,11 @@ fn a_ttl_that_the_server_raised_makes_a_new_timeline() {
     assert_eq!(run.wait().code(), Some(0));
     assert_eq!(run.wait_event("campaigning")["ttl"], 8.0);
     let warnings = run.events_named("warning");
+    let says = "granted a TTL of 8s instead of 2s";
     assert!(
         warnings
             .iter()
-            .any(|w| w["message"].to_string().contains("from 2s to 8s")),
+            .any(|w| w["message"].to_string().contains(says)),
         "{warnings:?}"
     );
     // The command had the time that the longer lease gives.

@@ -27,13 +27,13 @@ fn memory(pid: Pid) -> u64 {
     size.expect("a living process")
 }
 
-/// A short timeline: what costs a second is felt.
+/// A short timeline: what costs a second is felt. The attackers take the processors from everybody on this host.
 fn leader(etcd: &Etcd) -> Running {
     let leader = Candidate::new(etcd)
         .listening()
-        .ttl("3s")
+        .ttl("4s")
         .grace("500ms")
-        .margin("500ms")
+        .margin("1s")
         .command(&["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
         .spawn();
     leader.wait_role("leading");

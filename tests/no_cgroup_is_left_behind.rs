@@ -22,12 +22,13 @@ impl Place {
     }
 
     fn candidate(&self, etcd: &Etcd) -> Candidate {
+        self.without_option(etcd).args(["--cgroup", "require"])
+    }
+
+    fn without_option(&self, etcd: &Etcd) -> Candidate {
         let entering = self.0.entering();
         let entering: Vec<&str> = entering.iter().map(String::as_str).collect();
-        Candidate::new(etcd)
-            .ttl("3s")
-            .args(["--cgroup", "require"])
-            .under(&entering)
+        Candidate::new(etcd).ttl("3s").under(&entering)
     }
 
     fn leaves(&self) -> Vec<String> {
@@ -215,10 +216,9 @@ fn what_may_not_be_killed_is_told() {
     killed.wait();
     let begun = now();
     let other = place
-        .candidate(&etcd)
+        .without_option(&etcd)
         .key("/election/other")
-        .args(["--cgroup", "auto"])
-        .user(NOBODY)
+        .user_within_wrapper(NOBODY)
         .command(&["true"])
         .spawn();
     wait_warning(&other, "cannot be killed from here");
@@ -246,10 +246,10 @@ fn without_the_right_to_make_one_it_is_refused_where_it_is_required() {
     let etcd = Etcd::start();
     let run = place
         .candidate(&etcd)
-        .user(NOBODY)
+        .user_within_wrapper(NOBODY)
         .command(&["true"])
         .output();
-    assert_eq!(run.code(), 125);
+    assert_eq!(run.code(), 125, "{}", run.stderr);
     assert!(
         run.stderr
             .contains("--cgroup require: cannot make a cgroup"),

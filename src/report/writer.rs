@@ -59,6 +59,8 @@ impl Progress {
 pub(super) enum Message {
     /// A line, with its line feed.
     Line(String),
+    /// The same, of something that happens while the wait goes on.
+    Aside(String),
     /// What is waited for, to be shown to whoever sits at the terminal until the next message.
     Waiting(String),
 }
@@ -103,17 +105,28 @@ impl Writer {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Line(line) => match self.live.take() {
-                Some(shown) => {
-                    let clear = shown.clear(self.sink.file());
-                    self.write(&format!("{clear}{line}"));
-                }
-                None => self.write(&line),
-            },
+            Message::Line(line) => {
+                self.write_over_live(&line);
+                self.live = None;
+            }
+            Message::Aside(line) => {
+                self.write_over_live(&line);
+                self.step();
+            }
             Message::Waiting(text) => {
                 self.live = Some(Live::new(text, self.live.as_ref()));
                 self.step();
             }
+        }
+    }
+
+    fn write_over_live(&mut self, line: &str) {
+        match &self.live {
+            Some(shown) => {
+                let clear = shown.clear(self.sink.file());
+                self.write(&format!("{clear}{line}"));
+            }
+            None => self.write(line),
         }
     }
 
@@ -162,6 +175,7 @@ pub(super) fn message(format: Format, style: Style, event: &LogEvent) -> Message
         (Format::Text, Style::Terminal { .. }, LogEvent::Waiting(_)) => {
             Message::Waiting(text::line(event))
         }
+        (_, _, LogEvent::Warning { .. }) => Message::Aside(render(format, style, event)),
         _ => Message::Line(render(format, style, event)),
     }
 }

@@ -33,6 +33,8 @@ pub struct Candidate {
     environment: Vec<(OsString, Option<OsString>)>,
     broken_rules: Vec<String>,
     uid: Option<u32>,
+    /// Whether the wrapper keeps the privileges of the test.
+    privileged_wrapper: bool,
     own_group: bool,
     stdin: Option<Stdio>,
     stdout: Option<Stdio>,
@@ -193,6 +195,14 @@ impl Candidate {
         Self { uid, ..self }
     }
 
+    /// The same, while its wrapper runs as root.
+    pub fn user_within_wrapper(self, uid: u32) -> Self {
+        Self {
+            privileged_wrapper: true,
+            ..self.user(uid)
+        }
+    }
+
     /// Gives leaderrun a process group of its own, for [`Running::signal_group`].
     pub fn own_group(self) -> Self {
         Self {
@@ -239,6 +249,11 @@ impl Candidate {
             dir.give_to(uid);
         }
         let mut words = self.wrapper;
+        if let (Some(uid), true) = (self.uid, self.privileged_wrapper) {
+            let ids = [format!("--reuid={uid}"), format!("--regid={uid}")];
+            words.extend(["setpriv".into(), "--clear-groups".into()]);
+            words.extend(ids.map(OsString::from));
+        }
         words.push(program.into());
         for (flag, value) in [("--key", self.key), ("--endpoints", self.endpoints)] {
             if let Some(value) = value {
@@ -273,7 +288,7 @@ impl Candidate {
                 None => command.env_remove(name),
             };
         }
-        if let Some(uid) = self.uid {
+        if let (Some(uid), false) = (self.uid, self.privileged_wrapper) {
             command.uid(uid).gid(uid);
         }
         // Every candidate leads a session, and so a group, of its own; see `spawn_mortal`.
