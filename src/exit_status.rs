@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use nix::libc;
 use nix::sys::signal::Signal;
 use serde::{Serialize, Serializer};
 
@@ -88,9 +89,16 @@ impl Serialize for ExitStatus {
     }
 }
 
-/// `SIGTERM` for 15; `signal 40` for one without a name.
+/// `SIGTERM` for 15, `SIGRTMIN+6` for 40; `signal 99` for what is none.
 pub fn signal_name(number: i32) -> String {
-    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |s| s.as_str().to_owned())
+    match Signal::try_from(number) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) if number == libc::SIGRTMIN() => "SIGRTMIN".to_owned(),
+        Err(_) if (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) => {
+            format!("SIGRTMIN+{}", number - libc::SIGRTMIN())
+        }
+        Err(_) => format!("signal {number}"),
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +128,8 @@ mod tests {
     #[test]
     fn signals_are_named_where_they_have_a_name() {
         assert_eq!(signal_name(15), "SIGTERM");
-        assert_eq!(signal_name(40), "signal 40");
+        assert_eq!(signal_name(libc::SIGRTMIN()), "SIGRTMIN");
+        assert_eq!(signal_name(libc::SIGRTMIN() + 6), "SIGRTMIN+6");
+        assert_eq!(signal_name(99), "signal 99");
     }
 }

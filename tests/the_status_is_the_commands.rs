@@ -51,7 +51,7 @@ fn a_death_by_signal_is_passed_on_without_a_core_of_our_own() {
         (9, "SIGKILL"),
         (15, "SIGTERM"),
         (13, "SIGPIPE"),
-        (40, "signal 40"),
+        (40, "SIGRTMIN+6"),
     ] {
         let run = Candidate::new(&etcd)
             .under(&["sh", "-c", &allow, "sh"])

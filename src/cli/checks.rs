@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::signal::Signal;
 
 use super::environment::quoted;
 use super::{Cgroup, OnLoss, Patience, SdReady};
 use crate::election::Layout;
+use crate::exit_status::signal_name;
 use crate::report::Format;
+use crate::sys::SignalNumber;
 use crate::timing::MAX_TTL;
 
 /// The longest key, in bytes; long enough for any path.
@@ -218,32 +221,54 @@ pub(super) fn log_format(text: &str) -> Result<Format, String> {
     }
 }
 
-/// `TERM`, `SIGTERM`, `term` or `15`. Refused are those that cannot ask a process to end.
-pub(super) fn stop_signal(text: &str) -> Result<Signal, String> {
+/// `TERM`, `SIGTERM`, `term` or `15`, and `RTMIN+3` or `RTMAX-1`. Refused are those that cannot ask a process to end.
+pub(super) fn stop_signal(text: &str) -> Result<SignalNumber, String> {
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let signal = match text.parse::<i32>() {
-        Ok(number) => Signal::try_from(number).ok(),
-        Err(_) => format!("SIG{name}").parse().ok(),
+        Ok(number) => Some(number),
+        Err(_) => real_time(name).or_else(|| {
+            let named: Result<Signal, _> = format!("SIG{name}").parse();
+            named.ok().map(|signal| signal as i32)
+        }),
     };
-    match signal {
+    let known = |number: &i32| {
+        Signal::try_from(*number).is_ok() || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(number)
+    };
+    match signal.filter(known) {
         None => Err(format!(
-            "{} is no signal that can be used here: use a name such as TERM, INT or USR1",
+            "{} is no signal that can be used here: use a name such as TERM, INT, USR1 or RTMIN+3",
             quoted(text)
         )),
-        Some(Signal::SIGKILL) => Err(
+        Some(libc::SIGKILL) => Err(
             "SIGKILL asks nothing: for no time to shut down, use --grace 0s and --stop-timeout 0s"
                 .to_owned(),
         ),
         Some(
-            stop @ (Signal::SIGSTOP
-            | Signal::SIGTSTP
-            | Signal::SIGTTIN
-            | Signal::SIGTTOU
-            | Signal::SIGCONT),
+            stop @ (libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU | libc::SIGCONT),
         ) => Err(format!(
-            "{stop} stops or continues a process and does not end it: use TERM, INT or another"
+            "{} stops or continues a process and does not end it: use TERM, INT or another",
+            signal_name(stop)
         )),
-        Some(signal) => Ok(signal),
+        Some(number) => Ok(SignalNumber(number)),
     }
+}
+
+/// The number of `RTMIN+3` and the like, as timeout(1) and systemd have them.
+fn real_time(name: &str) -> Option<i32> {
+    let offset = |rest: &str, sign: char| {
+        if rest.is_empty() {
+            return Some(0);
+        }
+        let digits = rest.strip_prefix(sign)?;
+        let plain = digits.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.parse::<u8>().ok().filter(|_| plain)?;
+        Some(i32::from(number))
+    };
+    let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) => libc::SIGRTMIN() + offset(rest, '+')?,
+        (_, Some(rest)) => libc::SIGRTMAX() - offset(rest, '-')?,
+        (None, None) => return None,
+    };
+    Some(number)
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use nix::sys::signal::Signal;
+use nix::libc;
 
 use crate::election::Layout;
 use crate::etcd::Access;
 use crate::exit_status::ExitStatus;
 use crate::query::Query;
 use crate::report::{Address, LogOptions};
+use crate::sys::SignalNumber;
 use crate::timing::{Settings, Timeline};
 use environment::Environment;
 use flags::Flags;
@@ -64,7 +65,7 @@ pub struct RunOptions {
     /// What follows a lost leadership.
     pub on_loss: OnLoss,
     /// What asks the command to stop.
-    pub stop_signal: Signal,
+    pub stop_signal: SignalNumber,
     /// From a planned stop to SIGKILL; `None` for no limit.
     pub stop_timeout: Option<Duration>,
     /// How long leadership is kept at least, counted from the election.
@@ -234,7 +235,7 @@ pub fn parse(
         wait,
         conflict_exit_code: conflict_exit_code.unwrap_or(ExitStatus::NOT_ELECTED),
         on_loss: on_loss.unwrap_or(OnLoss::Exit),
-        stop_signal: stop_signal.unwrap_or(Signal::SIGTERM),
+        stop_signal: stop_signal.unwrap_or(SignalNumber(libc::SIGTERM)),
         stop_timeout: stop_timeout.flatten(),
         min_hold: min_hold.unwrap_or(Duration::ZERO),
         hook,

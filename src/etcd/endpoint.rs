@@ -29,6 +29,9 @@ pub enum EndpointError {
     /// Two commas in a row, or one at an end.
     #[error("the list of endpoints {0:?} has an empty element: remove the comma too many")]
     EmptyElement(String),
+    /// Blanks between endpoints, or within one.
+    #[error("the endpoint {0:?} contains a blank: separate endpoints by commas")]
+    Blank(String),
     /// `http://` and `https://` in one list.
     #[error("the endpoints mix http and https: use one scheme for all of them")]
     MixedSchemes,
@@ -98,6 +101,9 @@ impl Endpoint {
 
     fn parse(text: &str, tls: bool) -> Result<Self, EndpointError> {
         let whole = || text.to_owned();
+        if text.contains(char::is_whitespace) {
+            return Err(EndpointError::Blank(whole()));
+        }
         let (tls, rest) = match text.split_once("://") {
             None => (tls, text),
             Some((s, rest)) if s.eq_ignore_ascii_case("http") => (false, rest),
@@ -241,7 +247,9 @@ mod tests {
         assert!(matches!(error("a#x"), E::Path(_)));
         assert!(matches!(error(":2379"), E::NoHost(_)));
         assert!(matches!(error("http://"), E::NoHost(_)));
-        assert!(matches!(error("a b"), E::Host(_)));
+        assert!(matches!(error("a b"), E::Blank(_)));
+        assert!(matches!(error("127.0.0.1:1 127.0.0.1:2"), E::Blank(_)));
+        assert!(matches!(error("a!b"), E::Host(_)));
         assert!(matches!(error("::1"), E::Ipv6(_)));
         assert!(matches!(error("[::1"), E::Ipv6(_)));
         assert!(matches!(error("[etcd]:1"), E::Ipv6(_)));

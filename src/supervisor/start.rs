@@ -86,7 +86,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         options.key
     );
     let mut caretaker = Caretaker::new(&config, &options.log);
-    let forked = guardian::fork(spec, options.stop_signal.into(), &title, &mut caretaker);
+    let forked = guardian::fork(spec, options.stop_signal, &title, &mut caretaker);
     let result = match forked.context("cannot start the guardian") {
         Ok(Side::Guardian(farewell)) => {
             let code = orphan::end(&options, &config, &mut caretaker, farewell);

@@ -59,7 +59,7 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!(options.wait, Patience::Forever);
     assert_eq!(options.conflict_exit_code, 124);
     assert_eq!(options.on_loss, OnLoss::Exit);
-    assert_eq!(options.stop_signal, Signal::SIGTERM);
+    assert_eq!(options.stop_signal, SignalNumber(15));
     assert_eq!(options.stop_timeout, None);
     assert_eq!(options.endpoints, "127.0.0.1:2379");
     assert_eq!(options.log, LogOptions::default());

@@ -144,6 +144,11 @@ fn the_other_bad_values_are_refused() {
     refused("stop-signal", "CONT", "does not end it");
     refused("stop-signal", "0", "is no signal");
     refused("stop-signal", "SIGSIGTERM", "is no signal");
+    for text in [
+        "RTMIN-1", "RTMAX+1", "RTMIN+99", "RTMIN+", "RTMIN++1", "32", "65", "RTMIN+-1",
+    ] {
+        refused("stop-signal", text, "is no signal");
+    }
     refused("stop-signal", "-TERM", "is no signal");
     assert!(
         usage(&["-k", "k", "--keey", "x", "true"]).contains("'--key'"),
@@ -195,16 +200,19 @@ fn addresses_to_listen_at_that_cannot_be_are_refused() {
 
 #[test]
 fn signals_are_named_in_any_fashion() {
+    let real_time = libc::SIGRTMIN();
     for (text, signal) in [
-        ("TERM", Signal::SIGTERM),
-        ("SIGTERM", Signal::SIGTERM),
-        ("15", Signal::SIGTERM),
-        ("sigint", Signal::SIGINT),
-        ("winch", Signal::SIGWINCH),
+        ("TERM", libc::SIGTERM),
+        ("SIGTERM", libc::SIGTERM),
+        ("15", libc::SIGTERM),
+        ("sigint", libc::SIGINT),
+        ("winch", libc::SIGWINCH),
+        ("RTMIN", real_time),
+        ("SIGRTMIN+3", real_time + 3),
+        ("rtmax-1", libc::SIGRTMAX() - 1),
+        (real_time.to_string().as_str(), real_time),
     ] {
-        assert_eq!(
-            run(&["-k", "k", "--stop-signal", text, "true"], &[]).stop_signal,
-            signal
-        );
+        let options = run(&["-k", "k", "--stop-signal", text, "true"], &[]);
+        assert_eq!(options.stop_signal, SignalNumber(signal), "{text}");
     }
 }

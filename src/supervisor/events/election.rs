@@ -217,7 +217,7 @@ impl Supervisor {
             State::Running(run) => {
                 if run.cause.is_none() && !run.loss_told {
                     run.note(Cause::Lost(LossReason::Resigned));
-                    self.plan_stop(StopReason::Resigned, self.options.stop_signal.into());
+                    self.plan_stop(StopReason::Resigned, self.options.stop_signal);
                 }
             }
             State::Elected(_) => {

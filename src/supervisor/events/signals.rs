@@ -38,7 +38,7 @@ impl Supervisor {
                 } else if asks_to_end(signal) && !ignored && run.cause.is_none() && !run.loss_told {
                     run.note(Cause::Command);
                     let signal = match signal.0 {
-                        libc::SIGTERM => self.options.stop_signal.into(),
+                        libc::SIGTERM => self.options.stop_signal,
                         _ => signal,
                     };
                     self.plan_stop(StopReason::Signal, signal);
