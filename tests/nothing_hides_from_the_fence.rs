@@ -11,6 +11,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitStatus, waitpid};
 use support::{
     Beat, Candidate, Etcd, KEY, LIMIT, Life, Pid, Running, Scratch, Signal, assert_no_overlap,
     death_of, eventually, helper, is_alive, kill, leave_without_first_thread, now, require_etcd,
@@ -301,4 +303,40 @@ fn a_fork_bomb_without_a_cgroup() {
 #[test]
 fn a_fork_bomb_with_a_cgroup_where_there_is_one() {
     a_fork_bomb("auto");
+}
+
+// --- a traced process ------------------------------------------------------------------------------
+
+/// A debugger holds the command, which is stopped in a way that no SIGCONT ends.
+#[test]
+fn a_command_that_is_traced() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let leader = candidate(&etcd, "leader", "4s").life(beat.life()).spawn();
+    let token = leader.wait_elected();
+    beat.wait_stamp(token, "start");
+    let standby = standby(&etcd, &beat, "4s");
+    let command = leader.command_pid();
+    ptrace::seize(command, ptrace::Options::empty()).expect("a descendant");
+    ptrace::interrupt(command).expect("traced by us");
+    assert!(matches!(
+        waitpid(command, None),
+        Ok(WaitStatus::PtraceEvent(..))
+    ));
+
+    assert!(etcd.del(&own_key(&etcd)));
+    // The signals are its tracer's to pass on, but for the one that nobody can hold up.
+    let killed = loop {
+        match waitpid(command, None).expect("traced by us") {
+            WaitStatus::Signaled(_, signal, _) => break signal,
+            WaitStatus::Stopped(..) | WaitStatus::PtraceEvent(..) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(killed, Signal::SIGKILL);
+    assert_eq!(leader.wait().code(), Some(75));
+    assert_dead_before_the_next(&beat);
+    drop(standby);
 }
