@@ -46,9 +46,9 @@ fn complaints(change: impl Fn(&str) -> String) -> Option<String> {
     let Ok(output) = output else {
         assert!(
             std::env::var_os("LEADERRUN_TEST_REQUIRE").is_none_or(|v| v != "1"),
-            "systemd-analyze cannot be run, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup"
+            "systemd-analyze cannot be run, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup --tests"
         );
-        support::skip("systemd-analyze cannot be run (scripts/setup installs it)");
+        support::skip("systemd-analyze cannot be run (scripts/setup --tests installs it)");
         return None;
     };
     // The host's own units may be of any kind.

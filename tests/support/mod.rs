@@ -153,10 +153,10 @@ pub fn require_etcd() -> bool {
     let missing = missing.join(" and ");
     assert!(
         !is_skip_forbidden(),
-        "{missing} cannot be run, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup, or set ETCD and ETCDCTL"
+        "{missing} cannot be run, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup --tests, or set ETCD and ETCDCTL"
     );
     skip(&format!(
-        "{missing} cannot be run (scripts/setup installs etcd; ETCD and ETCDCTL name others)"
+        "{missing} cannot be run (scripts/setup --tests installs etcd; ETCD and ETCDCTL name others)"
     ));
     false
 }
@@ -168,10 +168,12 @@ pub fn require_program(name: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
     assert!(
         there || !is_skip_forbidden(),
-        "there is no {name}, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup"
+        "there is no {name}, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup --tests"
     );
     if !there {
-        skip(&format!("there is no {name} (scripts/setup installs it)"));
+        skip(&format!(
+            "there is no {name} (scripts/setup --tests installs it)"
+        ));
     }
     there
 }

@@ -143,7 +143,7 @@ impl Pki {
             .current_dir(self.dir.dir())
             .stdin(Stdio::null())
             .output()
-            .expect("openssl, which scripts/setup installs");
+            .expect("openssl, which scripts/setup --tests installs");
         let message = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "openssl {arguments:?}: {message}");
     }

@@ -23,7 +23,7 @@ impl Postgres {
     #[track_caller]
     pub fn start() -> Option<Self> {
         let Some(bin) = programs() else {
-            let why = "there is no PostgreSQL (scripts/setup installs it)";
+            let why = "there is no PostgreSQL (scripts/setup --tests installs it)";
             assert!(!is_skip_forbidden(), "{why}");
             skip(why);
             return None;
