@@ -6,6 +6,7 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::unistd::Uid;
 use support::{Beat, Candidate, Etcd, LIMIT, Pid, Running, Signal, eventually, now, require_etcd};
 
 const ROUNDS: usize = 10;
@@ -14,16 +15,21 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// Processes that compute, and some that fill memory, for two minutes at the most.
 fn load() -> Vec<Running> {
-    let burn = |name: &str, script: &str| {
-        let mut command = Command::new("timeout");
-        command.args(["120", "sh", "-c", script]);
-        Running::spawn(name, command)
-    };
-    let spinning = (0..20).map(|_| burn("spinner", "while :; do :; done"));
+    let spinning = (0..20).map(|_| spinner());
     // tail keeps all of a line that does not end.
     let memory = "while :; do head -c 300M /dev/zero | tail -c 300M >/dev/null; done";
     let filling = (0..2).map(|_| burn("filler", memory));
     spinning.chain(filling).collect()
+}
+
+fn burn(name: &str, script: &str) -> Running {
+    let mut command = Command::new("timeout");
+    command.args(["120", "sh", "-c", script]);
+    Running::spawn(name, command)
+}
+
+fn spinner() -> Running {
+    burn("spinner", "while :; do :; done")
 }
 
 /// Ten leaders whose commands ignore the stop signal; what happens to their supervisors; how late each
@@ -117,4 +123,37 @@ fn a_stopped_supervisor_on_a_busy_machine() {
     });
     report("supervisor stopped", &late);
     assert_in_time(&late);
+}
+
+/// To die, a process has to run. One that was to come last has fifty others before it here, and each of many.
+#[test]
+fn a_command_that_is_to_run_last_dies_in_time() {
+    if !require_etcd() {
+        return;
+    }
+    if !Uid::effective().is_root() {
+        support::skip("only root may let processes run first");
+        return;
+    }
+    let etcd = Etcd::start();
+    let script = "trap '' TERM; for i in $(seq 60); do $0 sh -c 'while :; do :; done' & done; wait";
+    for last in [&["nice", "-n", "19"][..], &["chrt", "--idle", "0"]] {
+        let last = last.join(" ");
+        let leader = Candidate::new(&etcd)
+            .args(["--ttl", "8s", "--grace", "1s", "--margin", "1s", "-v"])
+            .args(["--cgroup", "off"])
+            .command(&["sh", "-c", script, &last])
+            .spawn();
+        leader.wait_event("started");
+        eventually(LIMIT, || leader.tree().len() > 60);
+        let spinners: Vec<Running> = (0..20).map(|_| spinner()).collect();
+        leader.wait_another_event("renewed");
+        etcd.stop();
+        let headroom = leader.wait_event("tree-empty")["headroom"].as_f64();
+        println!("{last}: {headroom:?} s left of the margin");
+        assert!(headroom.is_some_and(|left| left > 0.0), "{headroom:?}");
+        drop(spinners);
+        etcd.cont();
+        leader.wait_gone();
+    }
 }

@@ -53,6 +53,8 @@ impl Scene {
             .id(id)
             .ttl(ttl)
             .arg("-v")
+            // Where all of them share a cgroup, the next one would end what a broken one has left in its own.
+            .args(["--cgroup", "off"])
             .life(life);
         match &self.broken {
             Some(rule) => candidate.break_rule(rule),
@@ -258,10 +260,9 @@ fn no_rescue() {
 
 #[test]
 fn parent_death_signal() {
-    // Nobody is left to kill it; with a cgroup, the next leaderrun beside it would be.
+    // Nobody is left to kill it.
     can_fail("parent-death-signal", |scene| {
-        let leader = scene.leader("3s", scene.beat.life());
-        let leader = leader.args(["--cgroup", "off"]).spawn();
+        let leader = scene.leader("3s", scene.beat.life()).spawn();
         scene.wait_for_command(&leader);
         let guardian = leader.guardian_pid();
         freeze(&leader);

@@ -131,6 +131,7 @@ impl Sweep {
         }
         let all = descendants(leader);
         let failures = send(leader, &all, KILL);
+        all.iter().for_each(sys::hurry);
         if now < self.complain_at {
             return None;
         }

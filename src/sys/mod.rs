@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod ancestors;
+mod priority;
 mod process;
 mod signals;
 mod socket;
@@ -13,11 +14,11 @@ mod tree;
 mod wait;
 
 pub use ancestors::environments_above;
+pub use priority::{hurry, run_first, set_niceness};
 pub use process::{
     Fork, adopt_orphans, close_all_but, deny_new_privileges, die_by_signal, die_with_parent, exec,
-    exit_at_once, fork, lock_memory, open_null, point_standard_streams_at_null, run_first,
-    say_last_words, set_name, set_niceness, set_standard_streams, set_title, standard_streams,
-    stop_by_signal, volunteer_for_oom,
+    exit_at_once, fork, lock_memory, open_null, point_standard_streams_at_null, say_last_words,
+    set_name, set_standard_streams, set_title, standard_streams, stop_by_signal, volunteer_for_oom,
 };
 pub use signals::{
     Dispositions, KILL, SignalFd, SignalInfo, SignalNumber, block_all_signals, block_faults_too,

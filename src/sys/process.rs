@@ -172,27 +172,6 @@ pub fn lock_memory() {
     }
 }
 
-/// Has this process run before others, where that is allowed (root, `RLIMIT_NICE`). Returns the niceness
-/// that it had, for [`set_niceness`] in its children, who inherit the new one.
-pub fn run_first() -> Option<i32> {
-    Errno::clear();
-    // SAFETY: getpriority has no memory effects; -1 is a niceness as well as the sign of an error.
-    let before = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    if before == -1 && Errno::last_raw() != 0 {
-        return None;
-    }
-    set_niceness(-20).ok().map(|()| before)
-}
-
-/// Sets the niceness of this process (setpriority(2)).
-pub fn set_niceness(niceness: i32) -> io::Result<()> {
-    // SAFETY: setpriority has no memory effects.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 /// Replaces the command line that `ps` shows for this process by `title`, cut to the length of the
 /// original. The arguments must not be read any more after that.
 pub fn set_title(title: &str) {

@@ -191,7 +191,7 @@ pub fn kill_verified(process: &Process, signal: SignalNumber) -> Result<(), Errn
     }
 }
 
-fn unchanged(process: &Process) -> bool {
+pub(super) fn unchanged(process: &Process) -> bool {
     Process::read(process.pid.as_raw()).is_some_and(|now| now.started == process.started)
 }
 

@@ -78,6 +78,7 @@ fn kill_all(processes: &[Process]) -> bool {
     let mut not_permitted = false;
     for process in processes.iter().cloned().chain(below) {
         not_permitted |= sys::kill_verified(&process, KILL) == Err(Errno::EPERM);
+        sys::hurry(&process);
     }
     not_permitted
 }

@@ -1,0 +1,75 @@
+//! Who runs first (setpriority(2), sched(7)), as far as we may decide that: root, or `RLIMIT_NICE`.
+
+use std::fs;
+use std::io;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::tree::{Process, unchanged};
+
+/// The niceness of what comes before all ordinary processes.
+const FIRST: i32 = -20;
+
+/// Has this process run before others, where that is allowed (root, `RLIMIT_NICE`). Returns the niceness
+/// that it had, for [`set_niceness`] in its children, who inherit the new one.
+pub fn run_first() -> Option<i32> {
+    Errno::clear();
+    // SAFETY: getpriority has no memory effects; -1 is a niceness as well as the sign of an error.
+    let before = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    if before == -1 && Errno::last_raw() != 0 {
+        return None;
+    }
+    set_niceness(FIRST).ok().map(|()| before)
+}
+
+/// Sets the niceness of this process (setpriority(2)).
+pub fn set_niceness(niceness: i32) -> io::Result<()> {
+    // SAFETY: setpriority has no memory effects.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Has a process run before others that was sent SIGKILL: to die it has to run, in each of its threads, and one that
+/// was to run last (`nice`, `chrt --idle`) may come too late where there is much to do. Does nothing to a process that
+/// is another one by now, or where that is not allowed.
+pub fn hurry(process: &Process) {
+    if process.is_dead() || !unchanged(process) {
+        return;
+    }
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.pid));
+    for task in tasks.into_iter().flatten().flatten() {
+        let Some(task) = task.file_name().to_str().and_then(|id| id.parse().ok()) else {
+            continue;
+        };
+        if !run_task_first(task) {
+            return;
+        }
+    }
+}
+
+/// Returns whether it is worth while to go on with others.
+fn run_task_first(task: libc::pid_t) -> bool {
+    let Ok(id) = libc::id_t::try_from(task) else {
+        return true;
+    };
+    // Of those that run when nothing else wants to, niceness counts among themselves only. The system calls
+    // themselves, since musl has no more than the names.
+    // SAFETY: these have no memory effects but to read the one parameter, a number.
+    let result = unsafe {
+        if libc::syscall(libc::SYS_sched_getscheduler, task) == libc::c_long::from(libc::SCHED_IDLE)
+        {
+            let no_priority: libc::c_int = 0;
+            libc::syscall(
+                libc::SYS_sched_setscheduler,
+                task,
+                libc::SCHED_OTHER,
+                &raw const no_priority,
+            );
+        }
+        libc::setpriority(libc::PRIO_PROCESS, id, FIRST)
+    };
+    result == 0 || Errno::last() == Errno::ESRCH
+}
