@@ -101,3 +101,24 @@ fn setuid_programs_gain_nothing_if_they_are_not_to() {
     assert_eq!(no_new_privileges(&["--no-new-privs"]), "NoNewPrivs:\t1\n");
     assert_eq!(no_new_privileges(&[]), "NoNewPrivs:\t0\n");
 }
+
+/// What is killed comes before others, and so does its session where sessions share the processors (sched(7)): no
+/// longer than it takes to die, since a person's shell may be of the same session.
+#[test]
+fn the_session_comes_first_only_while_it_is_killed() {
+    if !require_etcd() {
+        return;
+    }
+    if fs::read_to_string("/proc/self/autogroup").is_err() {
+        support::skip("this kernel does not share its processors out by session");
+        return;
+    }
+    let etcd = Etcd::start();
+    let run = Candidate::new(&etcd)
+        .under(&["sh", "-c", "\"$@\"; cat /proc/self/autogroup", "sh"])
+        .args(["--grace", "100ms"])
+        .sh("trap '' TERM; sleep 600 & exit 3")
+        .output();
+    assert!(run.events.iter().any(|e| e["event"] == "killed"));
+    assert!(run.stdout.ends_with(" nice 0\n"), "{}", run.stdout);
+}

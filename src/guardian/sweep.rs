@@ -14,7 +14,7 @@ use crate::clock::BootInstant;
 use crate::guardian::cgroup::Leaf;
 use crate::guardian::message::Stuck;
 use crate::rules::Rule;
-use crate::sys::{self, KILL, Process, SignalNumber};
+use crate::sys::{self, KILL, Process, SessionFirst, SignalNumber};
 
 /// Sends `signal` to every process below this one, and lets stopped ones go on to take it.
 ///
@@ -77,6 +77,8 @@ pub struct Sweep {
     next: BootInstant,
     pause: Duration,
     complain_at: BootInstant,
+    /// Until it takes longer than it should: then it is not for want of a processor.
+    first: Option<SessionFirst>,
 }
 
 impl Sweep {
@@ -87,6 +89,7 @@ impl Sweep {
             next: now,
             pause: FIRST_PAUSE,
             complain_at: now + PATIENCE,
+            first: Some(SessionFirst::begin()),
         }
     }
 
@@ -135,6 +138,7 @@ impl Sweep {
         if now < self.complain_at {
             return None;
         }
+        self.first = None;
         self.complain_at = now + REMINDER;
         // The list may be empty: /proc may hide what waitid(2) knows to be there.
         let alive = sys::descendants_of(getpid()).unwrap_or_default();

@@ -14,7 +14,7 @@ mod tree;
 mod wait;
 
 pub use ancestors::environments_above;
-pub use priority::{hurry, run_first, set_niceness};
+pub use priority::{SessionFirst, hurry, run_first, set_niceness};
 pub use process::{
     Fork, adopt_orphans, close_all_but, deny_new_privileges, die_by_signal, die_with_parent, exec,
     exit_at_once, fork, lock_memory, open_null, point_standard_streams_at_null, say_last_words,

@@ -5,11 +5,45 @@ use std::io;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::unistd::getsid;
 
 use super::tree::{Process, unchanged};
 
 /// The niceness of what comes before all ordinary processes.
 const FIRST: i32 = -20;
+
+/// Has this session come before others, until dropped: where the kernel shares the processors out by session (sched(7),
+/// "The autogroup feature"), niceness counts within one only. Does nothing where that is not so, or not allowed.
+#[derive(Debug)]
+pub struct SessionFirst {
+    /// The niceness of the session before.
+    before: Option<i32>,
+}
+
+impl SessionFirst {
+    /// Begins now.
+    pub fn begin() -> Self {
+        // `/autogroup-4711 nice 0`
+        let text = fs::read_to_string("/proc/self/autogroup").unwrap_or_default();
+        let before = text.split_whitespace().last().and_then(|n| n.parse().ok());
+        Self {
+            before: before.filter(|_| set_session_niceness("self", FIRST)),
+        }
+    }
+}
+
+impl Drop for SessionFirst {
+    fn drop(&mut self) {
+        if let Some(before) = self.before {
+            set_session_niceness("self", before);
+        }
+    }
+}
+
+/// Of the session of that process. Returns whether it was done.
+fn set_session_niceness(process: &str, niceness: i32) -> bool {
+    fs::write(format!("/proc/{process}/autogroup"), niceness.to_string()).is_ok()
+}
 
 /// Has this process run before others, where that is allowed (root, `RLIMIT_NICE`). Returns the niceness
 /// that it had, for [`set_niceness`] in its children, who inherit the new one.
@@ -38,6 +72,11 @@ pub fn set_niceness(niceness: i32) -> io::Result<()> {
 pub fn hurry(process: &Process) {
     if process.is_dead() || !unchanged(process) {
         return;
+    }
+    let session = getsid(Some(process.pid));
+    // That of ours lives on, and is [`SessionFirst`]'s affair.
+    if session.is_ok() && session != getsid(None) {
+        set_session_niceness(&process.pid.to_string(), FIRST);
     }
     let tasks = fs::read_dir(format!("/proc/{}/task", process.pid));
     for task in tasks.into_iter().flatten().flatten() {
