@@ -51,12 +51,17 @@ struct Standby {
 }
 
 impl Standby {
-    /// Why our lease ran out: a turn of the loop takes longer than all its limits together only if nothing of
-    /// this process went on.
-    fn why_over(&self) -> &'static str {
+    /// Whether nothing of this process went on for a while: a turn of the loop takes longer than all its limits
+    /// together only then. What has run out meanwhile says nothing about etcd.
+    fn stood_still(&self) -> bool {
         let timeline = self.candidate.timeline();
         let turn = (timeline.interval() + timeline.attempt()) * 2;
-        if BootInstant::now().saturating_since(self.looked) > turn + SLOW {
+        BootInstant::now().saturating_since(self.looked) > turn + SLOW
+    }
+
+    /// Why our lease ran out.
+    fn why_over(&self) -> &'static str {
+        if self.stood_still() {
             "our lease ran out while this process, or its machine, stood still"
         } else {
             "our lease ran out while etcd could not be reached"
@@ -82,30 +87,28 @@ impl Campaign {
             }
             let looked = BootInstant::now();
             standby.looked = looked;
-            match self.step(&mut standby).await {
+            let failed = match self.step(&mut standby).await {
                 Ok(Step::Done(stood)) => {
                     if matches!(stood, Stood::Begun(..)) {
                         self.observer.forget();
                     }
                     return Ok(stood);
                 }
-                Ok(Step::LookAgain) => sleep_until(looked + BETWEEN_LOOKS).await,
+                Ok(Step::LookAgain) => None,
                 Ok(Step::Watch(key, revision, until)) => {
-                    match self.wait_for(&standby, &key, revision, until).await {
-                        // Not before: looks that succeed and watches that fail are no progress.
-                        Ok(()) => self.went_well(),
-                        Err(error) => {
-                            self.trouble(error, standby.candidate.timeline().interval())
-                                .await?;
-                        }
-                    }
-                    sleep_until(looked + BETWEEN_LOOKS).await;
+                    let waited = self.wait_for(&standby, &key, revision, until).await;
+                    // Not before: looks that succeed and watches that fail are no progress.
+                    waited.map(|()| self.went_well()).err()
                 }
-                Err(error) => {
-                    self.trouble(error, standby.candidate.timeline().interval())
-                        .await?;
-                }
+                Err(error) => Some(error),
+            };
+            if let Some(error) = failed
+                && !standby.stood_still()
+            {
+                let longest = standby.candidate.timeline().interval();
+                self.trouble(error, longest).await?;
             }
+            sleep_until(looked + BETWEEN_LOOKS).await;
         }
     }
 
