@@ -244,6 +244,8 @@ fn what_waiting_does_not_mend_fails_the_start() {
         .endpoints(format!("{}.invalid:2379", "x".repeat(70)))
         .spawn();
     assert_eq!(nowhere.wait().code(), Some(125));
+    manager.wait("STATUS=done");
+    assert_eq!(manager.heard("STOPPING"), ["STOPPING=1"]);
     etcd.kill();
     let impatient = candidate(&etcd, &manager).arg("--try").spawn();
     assert_eq!(impatient.wait().code(), Some(125));

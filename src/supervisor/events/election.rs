@@ -319,5 +319,8 @@ impl Supervisor {
             // The fence decides while a command runs.
             State::Running(_) | State::Done(_) => {}
         }
+        if matches!(self.state, State::Done(_)) {
+            self.systemd.stopping(None);
+        }
     }
 }
