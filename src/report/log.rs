@@ -21,6 +21,9 @@ use super::writer::{Format, Message, Progress, Writer, lock, message, render};
 
 /// How many lines wait for the writer at most.
 const QUEUE: usize = 1024;
+/// How long the last lines may wait for a disk, which is busy for a while now and then, but does not stay away as a
+/// reader may.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a line of a log without a thread may wait for a reader.
 const DIRECT_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -67,6 +70,8 @@ struct Inner {
 enum Route {
     Queue {
         lines: SyncSender<Message>,
+        /// Whether it goes to a file on a disk.
+        to_disk: bool,
         accepted: AtomicU64,
         progress: Arc<Progress>,
     },
@@ -92,6 +97,7 @@ impl Log {
     fn start_on(file: File, style: Style, options: &LogOptions) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE);
         let progress = Arc::new(Progress::default());
+        let to_disk = file.metadata().is_ok_and(|meta| meta.is_file());
         let sink = Sink::new(file, None);
         let writer = Writer::new(options.format, style, sink, Arc::clone(&progress));
         // A new thread inherits the mask: block first, so that there is no instant without.
@@ -103,6 +109,7 @@ impl Log {
         thread?;
         let route = Route::Queue {
             lines,
+            to_disk,
             accepted: AtomicU64::new(0),
             progress,
         };
@@ -140,6 +147,7 @@ impl Log {
                 lines,
                 accepted,
                 progress,
+                ..
             } => match lines.try_send(message(format, style, &event)) {
                 Ok(()) => accepted.fetch_add(1, Ordering::Release),
                 Err(_) => progress.lose(1),
@@ -149,16 +157,21 @@ impl Log {
         };
     }
 
-    /// Waits until what was logged so far is written, or `max` is over. Says whether it is
-    /// written. For the moment before exiting: the thread does not outlive the process.
+    /// Waits until what was logged so far is written, or `max` is over. Says whether it is written.
     pub fn flush(&self, max: Duration) -> bool {
-        let Route::Queue {
-            accepted, progress, ..
-        } = &self.0.route
-        else {
-            return true;
-        };
-        progress.wait_for(accepted.load(Ordering::Acquire), max)
+        match &self.0.route {
+            Route::Queue {
+                accepted, progress, ..
+            } => progress.wait_for(accepted.load(Ordering::Acquire), max),
+            Route::Direct(_) | Route::Nowhere => true,
+        }
+    }
+
+    /// The same for the moment before exiting, since the thread does not outlive the process: a reader gets `max`,
+    /// and a disk five seconds.
+    pub fn finish(&self, max: Duration) -> bool {
+        let to_disk = matches!(self.0.route, Route::Queue { to_disk: true, .. });
+        self.flush(if to_disk { max.max(DISK_PATIENCE) } else { max })
     }
 }
 

@@ -214,7 +214,7 @@ fn supervise(
     // A name that is being resolved would otherwise be waited for.
     runtime.shutdown_background();
     log.event(LogEvent::Exiting { status });
-    log.flush(LAST_WORDS);
+    log.finish(LAST_WORDS);
     Ok(status)
 }
 
