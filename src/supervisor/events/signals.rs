@@ -33,6 +33,7 @@ impl Supervisor {
                 if self.job.command_had(info) {
                     // The command does with it what it likes; we are one of its job.
                     if is_stop(signal) {
+                        self.job.await_stop();
                         self.stop_too(signal);
                     }
                 } else if asks_to_end(signal) && !ignored && run.cause.is_none() && !run.loss_told {
