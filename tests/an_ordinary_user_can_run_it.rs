@@ -5,11 +5,10 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    Beat, Candidate, Etcd, KEY, LIMIT, Proxy, Running, Signal, assert_no_overlap, eventually, kill,
-    now, require_etcd,
+    Beat, Candidate, Etcd, KEY, LIMIT, NOBODY, Proxy, Running, Signal, assert_no_overlap,
+    eventually, kill, now, require_etcd,
 };
 
-const NOBODY: u32 = 65534;
 const GRACE: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_millis(500);
 /// How late a busy machine may run us.

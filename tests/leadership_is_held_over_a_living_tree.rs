@@ -11,8 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::kill;
 use nix::unistd::Uid;
 use support::{
-    Beat, Candidate, Etcd, Freezer, KEY, LIMIT, Pid, Running, Scratch, Signal, assert_no_overlap,
-    eventually, is_alive, now, require_etcd,
+    Beat, Candidate, Etcd, Freezer, KEY, LIMIT, NOBODY, Pid, Running, Scratch, Signal,
+    assert_no_overlap, eventually, is_alive, now, require_etcd,
 };
 
 const TTL: f64 = 3.0;
@@ -238,7 +238,6 @@ fn when_it_can_be_held_no_longer_the_status_says_so() {
 
 /// A user without privileges, and a descendant that runs as root.
 fn a_descendant_of_another_user(take: impl FnOnce(&Etcd, &Running), code: Option<i32>) {
-    const NOBODY: u32 = 65534;
     if !require_etcd() {
         return;
     }

@@ -6,12 +6,9 @@ use std::fs;
 
 use nix::unistd::Uid;
 use support::{
-    Beat, Candidate, Etcd, Freezer, LIMIT, Pid, Running, Signal, assert_no_overlap, death_of,
-    eventually, is_alive, kill, now, require_etcd,
+    Beat, Candidate, Etcd, Freezer, LIMIT, NOBODY, Pid, Running, Signal, assert_no_overlap,
+    death_of, eventually, is_alive, kill, now, require_etcd,
 };
-
-/// The user nobody.
-const NOBODY: u32 = 65534;
 
 /// A place of our own in the hierarchy, where no other test leaves anything. The freezing is not used.
 struct Place(Freezer);
@@ -53,6 +50,16 @@ impl Place {
         );
         assert!(leaves[0].starts_with("leaderrun-"), "{leaves:?}");
         leader
+    }
+
+    /// A leader whose command has a daemon, with its token and the daemon's process.
+    #[track_caller]
+    fn leader_with_daemon(&self, etcd: &Etcd, beat: &Beat) -> (Running, u64, Pid) {
+        let life = beat.life().with_daemon();
+        let leader = self.candidate(etcd).life(life).spawn();
+        let token = leader.wait_elected();
+        let daemon = Pid::from_raw(beat.wait_stamp(token, "daemon").pid);
+        (leader, token, daemon)
     }
 }
 
@@ -141,12 +148,7 @@ fn kill_both(leader: &Running) {
 fn nothing_alive_is_left_in_it_by_a_killed_family() {
     let Some(place) = Place::new() else { return };
     let (etcd, beat) = (Etcd::start(), Beat::new());
-    let killed = place
-        .candidate(&etcd)
-        .life(beat.life().with_daemon())
-        .spawn();
-    let token = killed.wait_elected();
-    let daemon = Pid::from_raw(beat.wait_stamp(token, "daemon").pid);
+    let (killed, _, daemon) = place.leader_with_daemon(&etcd, &beat);
     let other = Beat::new();
     // Somebody else's, whose supervisor alone is dead: the guardian is still at work in the grace period.
     let orphaned = place
@@ -181,12 +183,7 @@ fn nothing_alive_is_left_in_it_by_a_killed_family() {
 fn a_standby_ends_what_a_killed_leader_has_left() {
     let Some(place) = Place::new() else { return };
     let (etcd, beat) = (Etcd::start(), Beat::new());
-    let leader = place
-        .candidate(&etcd)
-        .life(beat.life().with_daemon())
-        .spawn();
-    let token = leader.wait_elected();
-    let daemon = Pid::from_raw(beat.wait_stamp(token, "daemon").pid);
+    let (leader, token, daemon) = place.leader_with_daemon(&etcd, &beat);
     let standby = place.candidate(&etcd).life(beat.life()).spawn();
     standby.wait_event("waiting");
     kill_both(&leader);
@@ -206,12 +203,7 @@ fn what_may_not_be_killed_is_told() {
     }
     let Some(place) = Place::new() else { return };
     let (etcd, beat) = (Etcd::start(), Beat::new());
-    let killed = place
-        .candidate(&etcd)
-        .life(beat.life().with_daemon())
-        .spawn();
-    let token = killed.wait_elected();
-    let daemon = Pid::from_raw(beat.wait_stamp(token, "daemon").pid);
+    let (killed, _, daemon) = place.leader_with_daemon(&etcd, &beat);
     kill_both(&killed);
     killed.wait();
     let begun = now();

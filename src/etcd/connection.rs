@@ -5,8 +5,6 @@
 //! stream, where answers carry no number, is taken out for the call and put back only when its
 //! answer has come.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +13,12 @@ use etcd_client::{
 };
 
 use super::answer::{Answer, Proof, Pulse, read_by};
-use super::dial::{dial, no_answer};
+use super::call::{Request, bounded};
+use super::dial::dial;
 use super::error::{CONNECT, Error, Kind};
 use super::inquiry::Inquiry;
 use super::keepalive::Keepalives;
-use super::login::{LoggingIn, limited};
+use super::login::LoggingIn;
 use super::stream::Alert;
 use super::watch::{self, Change, Follow, WATCH, Watch};
 use super::{Access, Endpoint, tls};
@@ -384,26 +383,5 @@ impl Connection {
             raft_term: header.raft_term(),
         };
         Ok((proof, header.revision()))
-    }
-}
-
-/// A request of the client library, on its way.
-type Request<'a, T> = Pin<Box<dyn Future<Output = Result<T, etcd_client::Error>> + Send + 'a>>;
-
-/// The deadline around every await.
-pub(super) async fn bounded<T>(
-    endpoint: &Endpoint,
-    doing: &'static str,
-    until: BootInstant,
-    call: impl Future<Output = Result<T, etcd_client::Error>>,
-) -> Result<T, Error> {
-    match limited(until, call).await {
-        Ok(answer) => answer.map_err(|e| Error::from_client(endpoint, doing, &e)),
-        Err(limit) => Err(Error::new(
-            Kind::Elsewhere,
-            endpoint,
-            doing,
-            no_answer(limit),
-        )),
     }
 }

@@ -2,7 +2,7 @@
 
 use etcd_client::{Client, GetOptions};
 
-use super::connection::bounded;
+use super::call::bounded;
 use super::{Endpoint, Error, Kind};
 use crate::clock::BootInstant;
 

@@ -14,6 +14,7 @@
 
 mod access;
 mod answer;
+mod call;
 mod connection;
 mod dial;
 mod endpoint;

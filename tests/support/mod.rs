@@ -77,6 +77,9 @@ pub use serde_json::Value;
 pub use stalled::Stalled;
 pub use systemd::{Systemd, shipped_units};
 
+/// The user nobody, for what an ordinary user does.
+pub const NOBODY: u32 = 65534;
+
 /// How long a test waits for what must happen; far longer than it takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 

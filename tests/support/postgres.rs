@@ -6,10 +6,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 
-use super::{LIMIT, Pid, Scratch, eventually, is_skip_forbidden, skip};
-
-/// The user nobody, whom files are not to belong to except for a test.
-const NOBODY: u32 = 65534;
+use super::{LIMIT, NOBODY, Pid, Scratch, eventually, is_skip_forbidden, skip};
 
 /// Dropped, it is ended.
 #[derive(Debug)]
