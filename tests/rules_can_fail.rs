@@ -108,10 +108,12 @@ impl Scene {
     #[track_caller]
     fn judge_overlap(&self) {
         let second = self.beat.wait_tokens(2);
-        // Both would stamp every 10 ms.
+        // Both would stamp every 10 ms, unless the machine is busy.
+        let enough = if self.broken.is_none() { 50 } else { 500 };
         eventually(support::LIMIT, || {
             let stamps = self.beat.stamps();
-            stamps.iter().filter(|s| s.token == second).count() > 10
+            stamps.iter().filter(|s| s.token == second).count() > enough
+                || !overlaps(&stamps).is_empty()
         });
         let found = overlaps(&self.beat.stamps());
         self.judge(found.first().map(|(late, first)| {
