@@ -9,7 +9,7 @@
 //! | Ctrl-Z does nothing, as the command's group is an orphaned one | Yelp/dumb-init#25 | `ctrl_z_and_fg` |
 //! | a suspended leader goes on after its lease has expired | none: they know no leases | `suspended_for_longer_than_the_lease` |
 //! | a background job that reads the terminal hangs, or is stopped for ever | trifectatechfoundation/sudo-rs#1598, uutils/coreutils#12979, sosreport/sos#559 | `in_the_background_it_stops_when_it_reads` |
-//! | in a pipeline the pager loses the terminal | trifectatechfoundation/sudo-rs#1263 | `in_a_pipeline_it_is_one_job_with_the_others` |
+//! | in a pipeline the pager loses the terminal | trifectatechfoundation/sudo-rs#1263 | `in_a_pipeline_it_is_one_job_with_the_others`, `less_at_the_end_of_a_pipeline` |
 //! | the window's size is stale | magicant/pseudo-terminal-wrapper#3 | `the_window_size_arrives` |
 //! | afterwards the terminal stays raw | sudo-project/sudo#402, sudo-project/sudo#552 | `the_modes_come_back_after_a_crash` |
 //! | closing the window leaves the command running | sudo-project/sudo#367 | `a_hang_up_ends_it`, `a_hang_up_ends_it_that_leads_the_session`, `a_hang_up_ends_a_standby` |
@@ -195,6 +195,24 @@ fn in_a_pipeline_it_is_one_job_with_the_others() {
     pty.keys(CTRL_C);
     pty.prompt(130);
     eventually(LIMIT, || etcd.keys("").is_empty());
+}
+
+#[test]
+fn a_command_of_a_pipeline_may_take_ctrl_z_for_itself() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let mut pty = Pty::shell(&etcd);
+    pty.line(r#"true | $L -- bash -c 'trap "echo n""o" TSTP; trap "exit 3" INT; echo u''p; while :; do read x < /dev/tty; echo got $x; done'"#);
+    pty.expect("up\r\n");
+    pty.keys(CTRL_Z);
+    pty.expect("no\r\n");
+    pty.line("this");
+    pty.expect("got this");
+    pty.keys(CTRL_C);
+    let rest = pty.prompt(3);
+    assert!(!rest.contains("Stopped"), "{rest}");
 }
 
 #[test]

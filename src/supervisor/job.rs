@@ -7,17 +7,12 @@
 //! terminal and no shell knows, goes on, and so does the fence. See credentials(7), setpgid(2), and "Job Control Signals"
 //! in the GNU C library's manual.
 
-use std::time::{Duration, Instant};
-
 use nix::libc;
 use nix::sys::termios::Termios;
 use nix::unistd::{Pid, getpgrp};
 
 use crate::guardian::message::Placement;
 use crate::sys::{self, SignalInfo, SignalNumber, Terminal};
-
-/// How long a command may take to come to a stop, on a busy machine.
-const STOP: Duration = Duration::from_millis(200);
 
 /// The terminal's side of a run.
 pub struct Job {
@@ -99,19 +94,6 @@ impl Job {
         match signal.0 {
             libc::SIGTSTP => AfterStop::Continue,
             _ => AfterStop::Nothing,
-        }
-    }
-
-    /// Waits until the command is stopped by what has stopped us too. The shell knows us alone, and what is typed
-    /// to it must not go to a command that has not come to a stop yet. One that goes on is not waited for long.
-    pub fn await_stop(&self) {
-        let until = Instant::now() + STOP;
-        while self
-            .command
-            .is_some_and(|command| !sys::is_stopped(command))
-            && Instant::now() < until
-        {
-            std::thread::sleep(STOP / 100);
         }
     }
 

@@ -67,7 +67,7 @@ pub use pki::Pki;
 pub use ports::Port;
 pub use process::{
     children_of, count_deliveries, deliveries, in_namespace_of, is_alive, is_stopped,
-    leave_without_first_thread, send,
+    leave_without_first_thread, rests, send,
 };
 pub use proxy::Proxy;
 pub use pty::Pty;

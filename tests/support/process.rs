@@ -175,6 +175,13 @@ pub fn is_stopped(pid: Pid) -> bool {
     stat(pid).is_some_and(|(state, _)| state == 'T')
 }
 
+/// Whether a process of that name (as `ps -o comm` shows it) sleeps until something happens.
+pub fn rests(pid: Pid, name: &str) -> bool {
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm"));
+    comm.is_ok_and(|comm| comm.trim_end() == name)
+        && stat(pid).is_some_and(|(state, _)| state == 'S')
+}
+
 /// The living children of a process.
 ///
 /// From the parents of all processes, because `/proc/PID/task/TID/children` is missing on kernels

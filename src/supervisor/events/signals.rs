@@ -31,11 +31,8 @@ impl Supervisor {
             }
             State::Running(run) => {
                 if self.job.command_had(info) {
-                    // The command does with it what it likes; we are one of its job.
-                    if is_stop(signal) {
-                        self.job.await_stop();
-                        self.stop_too(signal);
-                    }
+                    // The command does with it what it likes. If it stops, we hear so and stop too, and not before:
+                    // what is typed to the shell then must not go to a command that still reads.
                 } else if asks_to_end(signal) && !ignored && run.cause.is_none() && !run.loss_told {
                     run.note(Cause::Command);
                     let signal = match signal.0 {
