@@ -134,6 +134,9 @@ impl Sweep {
         }
         let all = descendants(leader);
         let failures = send(leader, &all, KILL);
+        if let Some(first) = &mut self.first {
+            first.keep();
+        }
         all.iter().for_each(sys::hurry);
         if now < self.complain_at {
             return None;

@@ -16,18 +16,26 @@ const FIRST: i32 = -20;
 /// "The autogroup feature"), niceness counts within one only. Does nothing where that is not so, or not allowed.
 #[derive(Debug)]
 pub struct SessionFirst {
-    /// The niceness of the session before.
+    /// The niceness of the session before, if it is ours to restore.
     before: Option<i32>,
 }
 
 impl SessionFirst {
     /// Begins now.
     pub fn begin() -> Self {
-        // `/autogroup-4711 nice 0`
-        let text = fs::read_to_string("/proc/self/autogroup").unwrap_or_default();
-        let before = text.split_whitespace().last().and_then(|n| n.parse().ok());
-        Self {
-            before: before.filter(|_| set_session_niceness("self", FIRST)),
+        let mut first = Self { before: None };
+        first.keep();
+        first
+    }
+
+    /// Goes on, although another of us in the session may have ended its own.
+    pub fn keep(&mut self) {
+        // Whoever has put it there restores it; two would take each other's for what was before.
+        if let Some(niceness) = own_session_niceness()
+            && niceness != FIRST
+            && set_session_niceness("self", FIRST)
+        {
+            self.before = Some(niceness);
         }
     }
 }
@@ -38,6 +46,13 @@ impl Drop for SessionFirst {
             set_session_niceness("self", before);
         }
     }
+}
+
+/// `None` where sessions have none.
+fn own_session_niceness() -> Option<i32> {
+    // `/autogroup-4711 nice 0`
+    let text = fs::read_to_string("/proc/self/autogroup").ok()?;
+    text.split_whitespace().last()?.parse().ok()
 }
 
 /// Of the session of that process. Returns whether it was done.
@@ -111,4 +126,41 @@ fn run_task_first(task: libc::pid_t) -> bool {
         libc::setpriority(libc::PRIO_PROCESS, id, FIRST)
     };
     result == 0 || Errno::last() == Errno::ESRCH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork, setsid};
+
+    /// Runs `check` in a session of its own, where `Some(false)` is a failure.
+    fn in_a_session(check: fn() -> Option<bool>) {
+        // SAFETY: the child does no more than to read and write files, and ends.
+        match unsafe { fork() }.expect("a process") {
+            ForkResult::Child => {
+                let fine = setsid().is_ok() && check() != Some(false);
+                // SAFETY: it only ends.
+                unsafe { libc::_exit(i32::from(!fine)) }
+            }
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_two_of_us_do_at_once_is_undone() {
+        in_a_session(|| {
+            let before = own_session_niceness()?;
+            let one = SessionFirst::begin();
+            let raised = own_session_niceness()?;
+            let mut other = SessionFirst::begin();
+            drop(one);
+            other.keep();
+            let kept = own_session_niceness()?;
+            drop(other);
+            Some(kept == raised && own_session_niceness()? == before)
+        });
+    }
 }
