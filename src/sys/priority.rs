@@ -153,6 +153,10 @@ mod tests {
     fn what_two_of_us_do_at_once_is_undone() {
         in_a_session(|| {
             let before = own_session_niceness()?;
+            let (one, other) = (SessionFirst::begin(), SessionFirst::begin());
+            drop(one);
+            drop(other);
+            let restored = own_session_niceness()? == before;
             let one = SessionFirst::begin();
             let raised = own_session_niceness()?;
             let mut other = SessionFirst::begin();
@@ -160,7 +164,7 @@ mod tests {
             other.keep();
             let kept = own_session_niceness()?;
             drop(other);
-            Some(kept == raised && own_session_niceness()? == before)
+            Some(restored && kept == raised && own_session_niceness()? == before)
         });
     }
 }
