@@ -121,6 +121,7 @@ fn the_debian_package_installs_runs_and_goes() {
         "/usr/share/fish/vendor_completions.d/leaderrun.fish",
         "/usr/share/doc/leaderrun/copyright",
         "/usr/share/doc/leaderrun/changelog.gz",
+        "/usr/share/doc/leaderrun/notices.gz",
         "/lib/systemd/system/leaderrun@.service",
         "/lib/systemd/system/leaderrun-cron@.service",
         "/lib/systemd/system/leaderrun-cron@.timer",
