@@ -169,13 +169,19 @@ pub fn require_etcd() -> bool {
 pub fn require_program(name: &str) -> bool {
     let there = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
+    require_that(there, name)
+}
+
+/// Whether `what` is `there`; what is said of [`require_etcd`] holds here too.
+#[track_caller]
+pub fn require_that(there: bool, what: &str) -> bool {
     assert!(
         there || !is_skip_forbidden(),
-        "there is no {name}, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup --tests"
+        "there is no {what}, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup --tests"
     );
     if !there {
         skip(&format!(
-            "there is no {name} (scripts/setup --tests installs it)"
+            "there is no {what} (scripts/setup --tests installs it)"
         ));
     }
     there
