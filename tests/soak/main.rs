@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administrator;
 mod arena;
 mod nemesis;
 mod random;
@@ -140,6 +141,7 @@ fn soak(settings: Settings) -> Option<(Arena, Judge)> {
             nemesis::keys,
             nemesis::load,
             nemesis::foreigners,
+            administrator::deeds,
         ];
         let arena = &arena;
         let streams = streams.map(|stream| scope.spawn(move || stream(arena)));

@@ -3,7 +3,8 @@
 //! whoever leads at that moment.
 //!
 //! Left out is what the promise excludes: supervisor and guardian of one family both killed or frozen,
-//! and the record deleted while its holder is frozen or cut off.
+//! and the record deleted or overwritten while its holder is frozen or cut off, unless it stays
+//! away for as long as its holder can lead.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -32,7 +32,7 @@ const END: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Timelines: TTL, grace, margin. The margins cover a busy machine.
-const TIMELINES: [[&str; 3]; 4] = [
+pub const TIMELINES: [[&str; 3]; 4] = [
     ["3s", "700ms", "600ms"],
     ["2s", "200ms", "600ms"],
     ["4s", "1s", "600ms"],
