@@ -4,12 +4,15 @@
 mod support;
 
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use nix::unistd::Uid;
 use support::{Beat, Candidate, Etcd, LIMIT, Pid, Running, Signal, eventually, now, require_etcd};
 
 const ROUNDS: usize = 10;
+/// How many processes there are on a crowded machine.
+const CROWD: usize = 4000;
 const GRACE: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -34,7 +37,7 @@ fn spinner() -> Running {
 
 /// Ten leaders whose commands ignore the stop signal; what happens to their supervisors; how late each
 /// command's last sign of life was, measured from the instant of its SIGKILL.
-fn lateness(harm: impl Fn(&Running) -> f64) -> Vec<f64> {
+fn lateness(crowd: Option<Running>, harm: impl Fn(&Running) -> f64) -> Vec<f64> {
     let etcd = Etcd::start();
     let beats: Vec<Beat> = (0..ROUNDS).map(|_| Beat::new()).collect();
     let leaders: Vec<Running> = beats
@@ -45,6 +48,8 @@ fn lateness(harm: impl Fn(&Running) -> f64) -> Vec<f64> {
                 .id(&format!("leader{i}"))
                 .key(format!("/election/{i}"))
                 .args(["--ttl", "10s", "--grace", "2s", "--margin", "1s", "-v"])
+                // What kills a whole cgroup need not find what is in it.
+                .args(["--cgroup", "off"])
                 .life(beat.life().ignores_term().with_daemon())
                 .spawn()
         })
@@ -64,13 +69,16 @@ fn lateness(harm: impl Fn(&Running) -> f64) -> Vec<f64> {
             harm(leader)
         })
         .collect();
+    // To look for who lives is work too, so it waits until all should be dead.
     let last = due.iter().fold(now(), |latest, &at| latest.max(at));
-    eventually(Duration::from_secs_f64(last - now()) + LIMIT, || {
+    thread::sleep(Duration::from_secs_f64(last - now()) + MARGIN);
+    // In this order, since whoever ends looks at all processes for its own.
+    drop((crowd, load));
+    eventually(LIMIT, || {
         let dead =
             |(leader, guardian): (&Running, &Pid)| leader.tree().iter().all(|p| p == guardian);
         leaders.iter().zip(&guardians).all(dead)
     });
-    drop(load);
     let mut late: Vec<f64> = (0..ROUNDS)
         .map(|i| beats[i].last_stamp(tokens[i]).at - due[i])
         .collect();
@@ -97,12 +105,31 @@ fn assert_in_time(late: &[f64]) {
     assert!(late[late.len() / 2] > -0.5, "{late:?}");
 }
 
+/// To find a command's processes takes time, which must not grow with what else there is.
+#[test]
+fn a_stopped_supervisor_on_a_busy_and_crowded_machine() {
+    if !require_etcd() {
+        return;
+    }
+    let mut command = Command::new("timeout");
+    let crowd = format!("for i in $(seq {CROWD}); do sleep 300 & done; echo there; wait");
+    command.args(["300", "bash", "-c", &crowd]);
+    let crowd = Running::spawn("crowd", command);
+    eventually(LIMIT, || crowd.stdout() == "there\n");
+    let late = lateness(Some(crowd), |leader| {
+        leader.signal(Signal::SIGSTOP);
+        leader.instants(GRACE, MARGIN).kill
+    });
+    report("supervisor stopped among many", &late);
+    assert_in_time(&late);
+}
+
 #[test]
 fn a_killed_supervisor_on_a_busy_machine() {
     if !require_etcd() {
         return;
     }
-    let late = lateness(|leader| {
+    let late = lateness(None, |leader| {
         let killed = now();
         leader.signal(Signal::SIGKILL);
         let grace = killed + GRACE.as_secs_f64();
@@ -117,7 +144,7 @@ fn a_stopped_supervisor_on_a_busy_machine() {
     if !require_etcd() {
         return;
     }
-    let late = lateness(|leader| {
+    let late = lateness(None, |leader| {
         leader.signal(Signal::SIGSTOP);
         leader.instants(GRACE, MARGIN).kill
     });

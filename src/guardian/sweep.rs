@@ -132,6 +132,10 @@ impl Sweep {
             // What it misses, because it left the leaf, the rest does not.
             let _ = leaf.kill();
         }
+        // At once, since to find the rest may take its time.
+        if let Some(leader) = leader {
+            let _ = sys::kill_group(leader, KILL);
+        }
         let all = descendants(leader);
         let failures = send(leader, &all, KILL);
         if let Some(first) = &mut self.first {

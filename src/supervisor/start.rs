@@ -62,7 +62,7 @@ fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
         .context("cannot open /dev/null, which is needed to let go of standard streams")?;
     sys::block_all_signals();
     // `helper & exec leaderrun` leaves us children that are none of the command's.
-    let children = sys::children_of(getpid()).context("cannot read /proc")?;
+    let children = sys::all_children_of(getpid()).context("cannot read /proc")?;
     let spared = children.into_iter().map(|p| p.pid).collect();
     let leftovers = leftovers::end(options.cgroup);
     let leaf = match options.cgroup {

@@ -29,8 +29,8 @@ pub use terminal::{
     Terminal, columns, group_is_orphaned, is_in_foreground_of, is_part_of_a_pipeline, leads_session,
 };
 pub use tree::{
-    Process, check_proc, children_of, descendants_of, group_exists, is_stopped, kill, kill_group,
-    kill_verified,
+    Process, all_children_of, check_proc, children_of, descendants_of, group_exists, is_stopped,
+    kill, kill_group, kill_verified,
 };
 pub use wait::{
     Child, End, NoChildren, StopOrExit, has_children, is_running, next_change, poll_child,

@@ -82,15 +82,76 @@ pub(super) fn all_processes() -> io::Result<Vec<Process>> {
     Ok(found)
 }
 
-/// The children of `parent`, dead ones included.
-pub fn children_of(parent: Pid) -> io::Result<Vec<Process>> {
+/// All children of `parent`, dead ones included. Looks at every process of the host, which takes a while where there
+/// are many.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn all_children_of(parent: Pid) -> io::Result<Vec<Process>> {
     let mut all = all_processes()?;
     all.retain(|p| p.parent == parent);
     Ok(all)
 }
 
+/// The children of `parent` at about this instant, dead ones included; as quick as [`descendants_of`], and like it
+/// no proof.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn children_of(parent: Pid) -> io::Result<Vec<Process>> {
+    if are_children_listed() {
+        let children = listed_children(parent);
+        Ok(children.into_iter().filter_map(Process::of).collect())
+    } else {
+        all_children_of(parent)
+    }
+}
+
 /// Every descendant of `root` at about this instant, parents before children, dead ones left out.
+///
+/// Takes a time that does not grow with what else runs on the host, where the kernel keeps lists of children
+/// (`CONFIG_PROC_CHILDREN`, `proc_tid_children(5)`). A list may miss one while another of it ends, so who has to be
+/// sure asks again, and believes waitid(2) alone.
+///
+/// # Errors
+/// /proc cannot be read.
 pub fn descendants_of(root: Pid) -> io::Result<Vec<Process>> {
+    if are_children_listed() {
+        Ok(listed_below(root))
+    } else {
+        found_below(root)
+    }
+}
+
+fn are_children_listed() -> bool {
+    fs::exists("/proc/thread-self/children").unwrap_or(false)
+}
+
+fn listed_below(root: Pid) -> Vec<Process> {
+    let mut found = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for child in listed_children(parent) {
+            parents.push(child);
+            found.extend(Process::of(child).filter(|p| !p.is_dead()));
+        }
+    }
+    found
+}
+
+/// Of all threads of a process, each of which has its own.
+fn listed_children(parent: Pid) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{parent}/task"));
+    let mut found = Vec::new();
+    for thread in threads.into_iter().flatten().flatten() {
+        let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let pids = listed.split_ascii_whitespace();
+        found.extend(pids.filter_map(|pid| pid.parse().ok().map(Pid::from_raw)));
+    }
+    found
+}
+
+fn found_below(root: Pid) -> io::Result<Vec<Process>> {
     let mut by_parent: HashMap<Pid, Vec<Process>> = HashMap::new();
     for process in all_processes()? {
         by_parent.entry(process.parent).or_default().push(process);
@@ -206,6 +267,34 @@ fn kill_unless_changed(process: &Process, signal: SignalNumber) -> Result<(), Er
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A child of another thread, with a child and a dead child of its own.
+    #[test]
+    fn both_ways_to_find_descendants_find_the_same() {
+        let tree = || {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", "sleep 60 & (exec true) & read x"]);
+            shell.stdin(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let mut child = std::thread::spawn(tree).join().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let ids = |found: Vec<Process>| {
+            let mut ids: Vec<_> = found.iter().map(|p| p.pid.as_raw()).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let both = loop {
+            let both = [ids(found_below(pid).unwrap()), ids(listed_below(pid))];
+            if both.iter().all(|found| found.len() == 1) {
+                break both;
+            }
+        };
+        assert_eq!(both[0], both[1]);
+        assert!(listed_below(getpid()).iter().any(|p| p.pid == pid));
+        raw_kill(both[0][0], super::super::KILL).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_child_is_found_with_its_name_and_group() {

@@ -130,10 +130,11 @@ impl Watch {
 
     /// Passes on a confirmed renewal.
     pub fn extend(&self, deadline: Deadline) {
-        self.shared.keep_spared_children_known();
         self.shared.duty().extend(deadline);
         self.shared.tell(ToGuardian::Extend(deadline));
         self.shared.wake();
+        // That may take its time.
+        self.shared.keep_spared_children_known();
     }
 
     /// Says anything else.
@@ -199,7 +200,7 @@ impl Shared {
             return;
         }
         // Not under the lock: the watch is not to wait for a scan.
-        let Ok(children) = sys::children_of(getpid()) else {
+        let Ok(children) = sys::all_children_of(getpid()) else {
             return;
         };
         let theirs = children

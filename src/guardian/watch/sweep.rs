@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::getpid;
+use nix::unistd::{Pid, getpid};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{News, Shared};
@@ -17,9 +17,12 @@ impl Shared {
     pub(super) fn sweep(&self, children: &SignalFd, tell: &UnboundedSender<News>) {
         let mut complain_at = BootInstant::now() + Duration::from_secs(1);
         let mut pause = Duration::from_millis(5);
+        if let Some(leaf) = &self.leaf {
+            let _ = leaf.kill();
+        }
         while self.duty().dismissed.is_none() {
             // An error shows nothing, and nothing seen is no proof.
-            let ours = self.unspared().unwrap_or_default();
+            let ours = self.unspared(sys::children_of).unwrap_or_default();
             if ours.is_empty() && self.is_proven_empty() {
                 return;
             }
@@ -46,8 +49,11 @@ impl Shared {
         }
     }
 
-    fn unspared(&self) -> io::Result<Vec<Process>> {
-        let mut ours = sys::children_of(getpid())?;
+    fn unspared(
+        &self,
+        children_of: fn(Pid) -> io::Result<Vec<Process>>,
+    ) -> io::Result<Vec<Process>> {
+        let mut ours = children_of(getpid())?;
         let duty = self.duty();
         ours.retain(|p| !duty.spared.contains(&p.pid) && !self.runs_hooks(p));
         Ok(ours)
@@ -64,7 +70,8 @@ impl Shared {
         if self.duty().spared.is_empty() && self.hooks.is_none() {
             !sys::has_children()
         } else {
-            self.unspared().is_ok_and(|ours| ours.is_empty())
+            self.unspared(sys::all_children_of)
+                .is_ok_and(|ours| ours.is_empty())
         }
     }
 }
