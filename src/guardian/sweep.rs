@@ -64,6 +64,7 @@ fn others(leader: Option<Pid>) -> Vec<Process> {
 
 /// What is to die does so within this time, as a rule; rounds are that frequent at first.
 const SOON: Duration = Duration::from_millis(30);
+const HURRY: Duration = Duration::from_millis(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What SIGKILL has not ended after this long is worth a message.
@@ -77,7 +78,7 @@ pub struct Sweep {
     next: BootInstant,
     pause: Duration,
     complain_at: BootInstant,
-    /// Until it takes longer than it should: then it is not for want of a processor.
+    /// Until it takes longer than it should: then it is not for want of a processor, and others have to run too.
     first: Option<SessionFirst>,
 }
 
@@ -138,14 +139,14 @@ impl Sweep {
         }
         let all = descendants(leader);
         let failures = send(leader, &all, KILL);
-        if let Some(first) = &mut self.first {
-            first.keep();
+        match &mut self.first {
+            Some(first) if now < self.began + HURRY => first.keep(),
+            _ => self.first = None,
         }
         all.iter().for_each(sys::hurry);
         if now < self.complain_at {
             return None;
         }
-        self.first = None;
         self.complain_at = now + REMINDER;
         // The list may be empty: /proc may hide what waitid(2) knows to be there.
         let alive = sys::descendants_of(getpid()).unwrap_or_default();
