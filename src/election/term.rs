@@ -70,13 +70,19 @@ impl Campaign {
                 Err(error) => {
                     failed_in_a_row += 1;
                     self.renewal_failed(&tenure, error.brief());
-                    self.pool.failed();
-                    // The other endpoints are tried without delay; a whole round that failed
-                    // takes its time.
-                    if failed_in_a_row % self.pool.len() == 0 {
-                        started + timeline.attempt()
+                    let now = BootInstant::now();
+                    if now < started + timeline.attempt() * 3 / 4 {
+                        self.pool.failed();
                     } else {
+                        // Who answers meanwhile gets several attempts, while a raft leader is elected.
+                        self.pool.was_silent(now + timeline.attempt() * 2);
+                    }
+                    // The other endpoints are tried without delay; after a whole round that failed, each attempt
+                    // takes its time.
+                    if failed_in_a_row < self.pool.len() {
                         started + BETWEEN_ATTEMPTS
+                    } else {
+                        started + BETWEEN_ATTEMPTS.max(timeline.attempt() / 4)
                     }
                 }
             };

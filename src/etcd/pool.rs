@@ -18,6 +18,8 @@ pub struct Pool {
     /// Changes when certificates and password are to be read anew.
     reload: Option<watch::Receiver<()>>,
     connection: Option<Connection>,
+    /// For each endpoint, until when others are tried before it.
+    rests: Vec<Option<BootInstant>>,
     /// For each endpoint, a connection that was left while a login was on its way.
     parked: Vec<Option<Connection>>,
     cluster: Option<u64>,
@@ -33,6 +35,7 @@ impl Pool {
         assert!(!endpoints.is_empty(), "at least one endpoint");
         Self {
             parked: endpoints.iter().map(|_| None).collect(),
+            rests: vec![None; endpoints.len()],
             endpoints,
             access: Arc::new(access),
             current: 0,
@@ -111,6 +114,19 @@ impl Pool {
     /// Drops the connection, with its keepalives and its watch, and moves to the next endpoint. A login
     /// that is on its way goes on, for the next time that this endpoint is tried.
     pub fn failed(&mut self) {
+        self.rests[self.current] = None;
+        self.leave();
+    }
+
+    /// The same after a call that took all of its time, as where a member is frozen or cut off, or waits for a raft
+    /// leader that is gone: before `until`, those are
+    /// tried first that answered, if only to say no.
+    pub fn was_silent(&mut self, until: BootInstant) {
+        self.rests[self.current] = Some(until);
+        self.leave();
+    }
+
+    fn leave(&mut self) {
         self.remember();
         self.parked[self.current] = self
             .connection
@@ -120,8 +136,9 @@ impl Pool {
                 connection.quieten();
                 connection
             });
-        self.current = (self.current + 1) % self.endpoints.len();
-        if self.current == 0 {
+        let left = self.current;
+        self.current = next(left, &self.rests, BootInstant::now());
+        if self.current <= left {
             self.rounds = self.rounds.wrapping_add(1);
         }
     }
@@ -178,5 +195,35 @@ impl Pool {
             self.cluster = Some(cluster);
             self.answered = true;
         }
+    }
+}
+
+/// Who comes after `current`: the first that does not rest, be it `current` itself, or, where all rest, the one beside it.
+fn next(current: usize, rests: &[Option<BootInstant>], now: BootInstant) -> usize {
+    let count = rests.len();
+    let mut order = (1..=count).map(|step| (current + step) % count);
+    let awake = |index: &usize| rests[*index].is_none_or(|until| until <= now);
+    order.find(awake).unwrap_or((current + 1) % count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn who_was_silent_comes_after_who_answered() {
+        let at = |seconds| BootInstant::from_duration(Duration::from_secs(seconds));
+        let now = at(10);
+        let rests = |seconds: [u64; 3]| seconds.map(|s| (s > 0).then(|| at(s)));
+        assert_eq!(next(0, &rests([0, 0, 0]), now), 1);
+        assert_eq!(next(2, &rests([0, 0, 0]), now), 0);
+        assert_eq!(next(1, &rests([0, 0, 12]), now), 0);
+        // The only one that answered is tried again.
+        assert_eq!(next(2, &rests([12, 11, 0]), now), 2);
+        // All are silent, or were long enough ago.
+        assert_eq!(next(2, &rests([12, 11, 13]), now), 0);
+        assert_eq!(next(0, &rests([12, 10, 13]), now), 1);
+        assert_eq!(next(0, &[None], now), 0);
     }
 }
