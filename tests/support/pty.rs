@@ -43,37 +43,40 @@ pub struct Pty {
 impl Pty {
     /// An interactive bash whose `$L` runs leaderrun against `etcd` on the tests' key, with a TTL of 5 s.
     pub fn shell(etcd: &Etcd) -> Self {
-        let pair = openpty(None, None).expect("a pty");
-        // Or the shell would keep its own terminal from hanging up.
-        for end in [&pair.master, &pair.slave] {
-            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor");
-        }
-        let master = File::from(pair.master);
         let leaderrun = format!(
             "{} --key {} --endpoints {}",
             Path::new(env!("CARGO_BIN_EXE_leaderrun")).display(),
             super::KEY,
             etcd.endpoints()
         );
-        let mark = unique_id();
         let mut command = Command::new("bash");
         command
             .args(["--norc", "--noprofile", "-i"])
             .env("PS1", "<$?>READY ")
-            .env("TERM", "dumb")
             .env("L", leaderrun)
-            .env("LEADERRUN_TTL", "5s")
-            .env(MARK, &mark);
-        let shell = spawn_on_terminal(&mut command, pair.slave).expect("bash");
-        let mut pty = Self {
-            master: Some(master),
-            shell,
+            .env("LEADERRUN_TTL", "5s");
+        let mut pty = Self::open(&mut command);
+        pty.expect(&prompt(0));
+        pty
+    }
+
+    /// Any interactive `shell`, on a terminal that can do nothing.
+    pub fn open(shell: &mut Command) -> Self {
+        let pair = openpty(None, None).expect("a pty");
+        // Or the shell would keep its own terminal from hanging up.
+        for end in [&pair.master, &pair.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor");
+        }
+        let mark = unique_id();
+        shell.env("TERM", "dumb").env(MARK, &mark);
+        let pty = Self {
+            master: Some(File::from(pair.master)),
+            shell: spawn_on_terminal(shell, pair.slave).expect("a shell"),
             mark,
             seen: String::new(),
             at: 0,
         };
         resize(pty.master(), 24, 200);
-        pty.expect(&prompt(0));
         pty
     }
 
