@@ -13,7 +13,7 @@ use support::{Candidate, Scratch, require_program};
 /// What is typed before the key, and what the key has to add: all that there is to choose from.
 ///
 /// The directory holds a file, `report`, and a command, `zzcount`, can be found.
-const CASES: [(&str, &str); 32] = [
+const CASES: [(&str, &str); 33] = [
     ("st", "status"),
     ("zzc", "zzcount"),
     ("run --layout s", "single"),
@@ -23,6 +23,7 @@ const CASES: [(&str, &str); 32] = [
     ("completions ", "bash fish zsh"),
     ("completions f", "fish"),
     ("completions bash ", ""),
+    ("verify --", "--help"),
     ("status --cgr", ""),
     ("status st", ""),
     // Values.

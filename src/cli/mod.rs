@@ -182,12 +182,12 @@ pub fn parse(
             Err(error) => from_clap(&error),
         };
     }
-    let args = words::without_run(args)?;
-    let mut flags = match Flags::try_parse_from(&args) {
+    let of_run = words::without_run(args.clone())?;
+    let mut flags = match Flags::try_parse_from(&of_run) {
         Ok(flags) => flags,
         Err(error) => return from_clap(&error),
     };
-    words::refuse_late_subcommand(&args, &flags.command)?;
+    words::refuse_late_subcommand(&of_run, &flags.command)?;
 
     let key = settings::key(&env, std::mem::take(&mut flags.key))?;
     let layout = env
@@ -225,9 +225,7 @@ pub fn parse(
         return Ok(Parsed::Print(timeline.explain()));
     }
     Ok(Parsed::Run(Box::new(RunOptions {
-        key: key.ok_or_else(|| {
-            UsageError::new("an election is needed: leaderrun --key KEY -- COMMAND")
-        })?,
+        key: key.ok_or_else(|| words::no_election(&args))?,
         layout,
         id,
         settings,

@@ -28,6 +28,55 @@ pub(super) fn completions(args: &[OsString]) -> bool {
     args.get(1).is_some_and(|first| first == completions::NAME)
 }
 
+/// The subcommand that the first word was perhaps meant for, with that word: it differs in a letter or two.
+fn perhaps_meant(args: &[OsString]) -> Option<(&str, &'static str)> {
+    let word = args.get(1)?.to_str()?;
+    if word.starts_with('-') || word.contains('/') {
+        return None;
+    }
+    let lower = word.to_lowercase();
+    let own = ["run", completions::NAME].into_iter();
+    own.chain(queries::NAMES)
+        .map(|name| (distance(&lower, name), name))
+        .filter(|&(distance, name)| word != name && distance <= name.len() / 3)
+        .min()
+        .map(|(_, name)| (word, name))
+}
+
+/// How many letters have to be put in, left out, replaced, or exchanged with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // `costs[i][j]` is that of the first `i` letters of `a` and the first `j` of `b`.
+    let mut costs: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let differ = usize::from(a[i - 1] != b[j - 1]);
+            let before = &costs[i - 1];
+            let mut cost = (before[j - 1] + differ).min(before[j].min(row[j - 1]) + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                cost = cost.min(costs[i - 2][j - 2] + 1);
+            }
+            row.push(cost);
+        }
+        costs.push(row);
+    }
+    costs[a.len()][b.len()]
+}
+
+/// What to say to `args` that name no election.
+pub(super) fn no_election(args: &[OsString]) -> UsageError {
+    let hint = perhaps_meant(args).map_or_else(String::new, |(word, name)| {
+        format!(
+            " ({} is taken for the command; did you mean leaderrun {name}?)",
+            quoted(word)
+        )
+    });
+    UsageError::new(format_args!(
+        "an election is needed: leaderrun --key KEY -- COMMAND{hint}"
+    ))
+}
+
 /// The arguments (the program's name first) without the optional first word `run`.
 pub(super) fn without_run(mut args: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
     if args.is_empty() {

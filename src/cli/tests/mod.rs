@@ -179,6 +179,44 @@ fn a_missing_word_is_asked_for() {
 }
 
 #[test]
+fn a_misspelt_subcommand_is_recognized() {
+    for (word, meant) in [
+        ("stattus", "status"),
+        ("stat", "status"),
+        ("STATUS", "status"),
+        ("obsrve", "observe"),
+        ("resing", "resign"),
+        ("verfy", "verify"),
+        ("completion", "completions"),
+        ("rnu", "run"),
+    ] {
+        let message = usage(&[word, "-k", "a"]);
+        let hint = format!("did you mean leaderrun {meant}?");
+        assert!(message.contains(&hint), "{word}: {message}");
+        assert!(message.contains("an election is needed"), "{message}");
+    }
+    let message = usage(&["stat\u{1b}us", "-k", "a"]);
+    assert!(!message.contains('\u{1b}'), "{message}");
+    for args in [
+        &["./status"][..],
+        &["ls"],
+        &["make"],
+        &["-n", "stattus"],
+        &["run", "stattus"],
+        &["--", "stattus"],
+        &[],
+    ] {
+        let message = usage(args);
+        assert!(!message.contains("did you mean"), "{args:?}: {message}");
+    }
+    // It may be a command after all.
+    assert_eq!(
+        run(&["stats"], &[("LEADERRUN_KEY", "k")]).command,
+        ["stats"]
+    );
+}
+
+#[test]
 fn try_and_wait_exclude_each_other_and_flags_beat_variables() {
     let wait = |args: &[&str], env: &[(&str, &str)]| {
         run(&[&["-k", "k"], args, &["true"]].concat(), env).wait
