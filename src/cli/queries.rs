@@ -58,6 +58,9 @@ struct ResignFlags {
     place: Where,
 
     /// Wait until the term is over, for DURATION at most [default: for ever]
+    ///
+    /// It alone of all options has no variable: the one of its name says how long to stand for election, and
+    /// may be set where resign is called too.
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "")]
     wait: Option<OsString>,
 }
@@ -103,10 +106,12 @@ pub(super) fn parse(
     let (place, ask) = match name {
         "status" => {
             let StatusFlags { place, json } = flags!(StatusFlags);
+            let json = json || env.switch("json")?;
             (place, Ask::Status { json })
         }
         "observe" => {
             let ObserveFlags { place, json } = flags!(ObserveFlags);
+            let json = json || env.switch("json")?;
             (place, Ask::Observe { json })
         }
         "resign" => {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::*;
 use crate::election::Token;
-use crate::query::Ask;
+use crate::query::{Ask, Wait};
 use crate::report::Level;
 
 mod access;
@@ -273,6 +273,27 @@ fn switches_in_the_environment_are_yes_or_no() {
             .to_string()
             .starts_with("LEADERRUN_TRY: 'maybe' is neither yes nor no")
     );
+}
+
+#[test]
+fn a_question_heeds_the_environment_as_a_candidate_does() {
+    let ask = |word: &str, env: &[(&str, &str)]| match parse_with(&[word, "-k", "k"], env) {
+        Ok(Parsed::Query(query)) => Ok(query.ask),
+        Ok(other) => panic!("{word} {env:?}: {other:?}"),
+        Err(error) => Err(error.to_string()),
+    };
+    for (value, json) in [("1", true), ("off", false), ("", false)] {
+        let env = [("LEADERRUN_JSON", value)];
+        assert_eq!(ask("status", &env), Ok(Ask::Status { json }), "{value}");
+        assert_eq!(ask("observe", &env), Ok(Ask::Observe { json }), "{value}");
+    }
+    for word in ["status", "observe"] {
+        let message = ask(word, &[("LEADERRUN_JSON", "maybe")]).unwrap_err();
+        assert!(message.starts_with("LEADERRUN_JSON: 'maybe' is neither"));
+    }
+    let of_a_candidate = [("LEADERRUN_WAIT", "5s")];
+    let no = Ask::Resign { wait: Wait::No };
+    assert_eq!(ask("resign", &of_a_candidate), Ok(no));
 }
 
 #[test]
