@@ -44,13 +44,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cli::Parsed;
+use report::{Level, complain, complaint};
 
 /// The program: reads the command line, and does what it says.
 ///
 /// Must be called on the only thread of the process.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
-        sys::say_last_words(&format!("leaderrun: {panic}\n"));
+        sys::say_last_words(&complaint(Level::Error, &panic.to_string()));
     }));
     let check = |list: &str, tls: bool| {
         let parsed = etcd::Endpoint::parse_list(list, tls);
@@ -64,12 +65,13 @@ pub fn main() -> ExitCode {
             // A reader that has seen enough (`| head`) is no failure.
             Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Err(e) => {
-                eprintln!("leaderrun: cannot write to standard output: {e}");
+                let message = format!("cannot write to standard output: {e}");
+                complain(Level::Error, &message);
                 exit_status::ExitStatus::Failed.into()
             }
         },
         Err(error) => {
-            eprintln!("leaderrun: {error}");
+            complain(Level::Error, &error.to_string());
             error.status.into()
         }
     }

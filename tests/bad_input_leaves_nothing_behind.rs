@@ -177,7 +177,7 @@ fn a_log_that_cannot_be_opened() {
     let revision = etcd.revision();
     let run = all_but(&etcd, "").arg("--log-file=/nonexistent/log");
     let says = "'/nonexistent/log': No such file or directory (os error 2)\n";
-    refused(run, 125, "cannot open the log file", says);
+    refused(run, 125, "error: cannot open the log file", says);
     assert_eq!(etcd.revision(), revision, "etcd was written to");
     etcd.assert_nothing_left();
 }
@@ -241,7 +241,7 @@ fn a_proc_of_another_pid_namespace() {
     refused(
         run,
         125,
-        "/proc shows the processes of another PID namespace",
+        "error: /proc shows the processes of another PID namespace",
         "mount",
     );
     assert!(!ran.path("mark").exists());

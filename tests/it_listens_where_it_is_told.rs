@@ -40,7 +40,7 @@ fn an_address_that_cannot_be_had_is_125_before_anybody_campaigns() {
         let status = run.wait();
         let stderr = run.stderr();
         assert_eq!(status.code(), Some(125), "{address}: {stderr}");
-        let start = format!("leaderrun: cannot listen at {address}: ");
+        let start = format!("leaderrun: error: cannot listen at {address}: ");
         assert!(
             stderr.starts_with(&start) && stderr.contains(says),
             "{stderr}"

@@ -239,6 +239,7 @@ fn without_the_right_to_make_one_it_is_refused_where_it_is_required() {
     let run = place
         .candidate(&etcd)
         .user_within_wrapper(NOBODY)
+        .text_log()
         .command(&["true"])
         .output();
     assert_eq!(run.code(), 125, "{}", run.stderr);

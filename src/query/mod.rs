@@ -17,7 +17,7 @@ use crate::clock::BootInstant;
 use crate::election::{Token, View, advise};
 use crate::etcd::{Access, Connection, Endpoint, Error, Pool};
 use crate::exit_status::ExitStatus;
-use crate::report::escape;
+use crate::report::{Level, complain, escape};
 use crate::runtime;
 
 /// How long one endpoint is given: as etcdctl has it, long enough for etcd to elect another raft leader.
@@ -109,7 +109,7 @@ pub fn run(query: Query) -> ExitCode {
     // What a command asks again and again has been said when it was started.
     if !matches!(query.ask, Ask::Verify { .. }) {
         for warning in query.access.warnings() {
-            eprintln!("leaderrun: warning: {warning}");
+            complain(Level::Warn, &warning);
         }
     }
     let user = query.access.login.as_ref().map(|login| login.user.clone());
@@ -139,7 +139,7 @@ pub fn run(query: Query) -> ExitCode {
                 Trouble::Etcd(error) => advise(error, &key, user.as_deref()),
                 other => other.to_string(),
             };
-            eprintln!("leaderrun: {}", escape(&text));
+            complain(Level::Error, &escape(&text));
             match trouble {
                 Trouble::Late(_) => ExitStatus::NotElected(ExitStatus::NOT_ELECTED).into(),
                 _ => ExitStatus::Failed.into(),

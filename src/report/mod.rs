@@ -5,6 +5,7 @@
 //! on who reads standard error. [`Systemd`] is told on its own socket. [`Health`] is what is noted for those
 //! who ask, over the sockets that a [`Listener`] serves.
 
+mod complaint;
 mod escape;
 mod event;
 mod health;
@@ -20,6 +21,7 @@ mod text;
 mod trouble;
 mod writer;
 
+pub use complaint::{complain, complaint};
 pub use escape::escape;
 pub use event::{Level, LogEvent};
 pub use health::{BEAT, Claim, Health, Role, Stage, Standing};

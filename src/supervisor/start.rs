@@ -15,7 +15,9 @@ use crate::guardian::watch::Ward;
 use crate::guardian::{self, Side, Spec, Watch};
 use crate::hooks::{self, Hooks, Runner};
 use crate::lookup;
-use crate::report::{Bound, Health, Listener, Log, LogEvent, Systemd, TroubleReporter};
+use crate::report::{
+    Bound, Health, Level, Listener, Log, LogEvent, LogOptions, Systemd, TroubleReporter, complain,
+};
 use crate::runtime;
 use crate::supervisor::caretaker::Caretaker;
 use crate::supervisor::hooks::Teller;
@@ -34,17 +36,36 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 pub fn run(options: RunOptions) -> ExitCode {
     let dispositions = Dispositions::inherited();
     let path = std::env::var_os("PATH");
+    let log = options.log.clone();
     if let Err(refusal) = lookup::look_up(&options.command[0], path.as_deref()) {
-        eprintln!("leaderrun: {}", refusal.message);
-        return refusal.status.into();
+        return fail(log, refusal.status, refusal.message);
     }
-    match begin(options, dispositions) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("leaderrun: {error:#}");
-            ExitStatus::Failed.into()
+    begin(options, dispositions)
+        .unwrap_or_else(|error| fail(log, ExitStatus::Failed, format!("{error:#}")))
+}
+
+/// The end of a run that had no log yet: why it fails belongs there all the same. No process is forked any more, so
+/// that there may be its thread.
+fn fail(mut options: LogOptions, status: ExitStatus, why: String) -> ExitCode {
+    let log = Log::start(&options).or_else(|_| {
+        // Perhaps that is what has failed.
+        options.file = None;
+        Log::start(&options)
+    });
+    match log {
+        Ok(log) => {
+            log.event(LogEvent::error(why));
+            end_log(&log, status);
         }
+        Err(_) => complain(Level::Error, &why),
     }
+    status.into()
+}
+
+/// The last line of the log, and the wait for whoever reads it.
+fn end_log(log: &Log, status: ExitStatus) {
+    log.event(LogEvent::Exiting { status });
+    log.finish(LAST_WORDS);
 }
 
 fn begin(options: RunOptions, dispositions: Dispositions) -> Result<ExitCode> {
@@ -152,11 +173,28 @@ fn supervise(
     runner: Option<Runner>,
     leftovers: Vec<LogEvent>,
 ) -> Result<ExitStatus> {
-    // The guardian of a supervisor that fails here sees the socket close, and ends.
     let log = Log::start(&options.log)?;
     for event in leftovers {
         log.event(event);
     }
+    // The guardian of a supervisor that fails sees the socket close, and ends.
+    let status = live(options, config, dispositions, ward, runner, &log).unwrap_or_else(|error| {
+        log.event(LogEvent::error(format!("{error:#}")));
+        ExitStatus::Failed
+    });
+    end_log(&log, status);
+    Ok(status)
+}
+
+/// The life of the supervisor, from the start of its runtime to an exit status.
+fn live(
+    options: RunOptions,
+    config: Config,
+    dispositions: Dispositions,
+    ward: Ward,
+    runner: Option<Runner>,
+    log: &Log,
+) -> Result<ExitStatus> {
     for warning in options
         .timeline
         .warning()
@@ -213,8 +251,6 @@ fn supervise(
     })?;
     // A name that is being resolved would otherwise be waited for.
     runtime.shutdown_background();
-    log.event(LogEvent::Exiting { status });
-    log.finish(LAST_WORDS);
     Ok(status)
 }
 

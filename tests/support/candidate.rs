@@ -237,6 +237,14 @@ impl Candidate {
         }
     }
 
+    /// Has the log in a file, as JSON: [`Finished::events`].
+    pub fn json_log(self) -> Self {
+        Self {
+            logged: true,
+            ..self
+        }
+    }
+
     /// Starts it.
     #[track_caller]
     pub fn spawn(self) -> Running {
