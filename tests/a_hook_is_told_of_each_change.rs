@@ -141,6 +141,30 @@ fn a_leadership_that_is_lost_and_another_campaign() {
     assert!(told.lines()[11].starts_with("elected") || told.lines()[10].starts_with("elected"));
 }
 
+/// The texts of the log are escaped; what a script compares is not.
+#[test]
+fn a_leader_has_the_same_name_in_each_event() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let hook = r#"
+        [ "$LEADERRUN_HOOK_LEADER" = "$LEADERRUN_ID" ] && whose=ours || whose=anothers
+        printf '%s %s %s\n' "$LEADERRUN_HOOK_EVENT" $whose "$LEADERRUN_HOOK_LEADER" >>"$TOLD"
+    "#;
+    let name = r"a\u{202e}".to_owned() + "\u{202e}b\u{2028}";
+    let (first, second) = (Told::new(), Told::new());
+    let leader = first.by(Candidate::new(&etcd).id(&name), hook).spawn();
+    first.wait("started");
+    for (line, event) in first.lines()[1..].iter().zip(["new-leader", "elected"]) {
+        assert_eq!(*line, format!("{event} ours {name}"));
+    }
+    let _waits = second.by(Candidate::new(&etcd).id("two"), hook).spawn();
+    second.wait("new-leader");
+    assert_eq!(second.lines()[1], format!("new-leader anothers {name}"));
+    drop(leader);
+}
+
 #[test]
 fn a_single_key_has_leaders_too() {
     if !require_etcd() {

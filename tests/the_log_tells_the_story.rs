@@ -317,6 +317,31 @@ fn an_identity_cannot_forge_a_line_of_anothers_log() {
     );
 }
 
+/// Escaped for people, so that it can be undone; for programs it is what it is, and harmless on a terminal too.
+#[test]
+fn an_identity_is_the_same_to_all_programs() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let name = r"web\1".to_owned() + "\u{202e}b\u{2028}";
+    let leader = Candidate::new(&etcd).id(&name).spawn();
+    leader.wait_event("started");
+    let waits = Candidate::new(&etcd).listening().spawn();
+    assert_eq!(waits.wait_event("waiting")["leader"], name);
+    assert_eq!(waits.wait_role("standby")["waiting"]["leader"], name);
+    let (log, status) = (waits.dir().path("log"), waits.ask("/status").body);
+    let log = fs::read_to_string(log).expect("own file");
+    for text in [log, status] {
+        let escaped = r#""web\\1\u202eb\u2028""#;
+        assert!(text.contains(escaped), "{text}");
+        assert!(!text.contains(['\u{202e}', '\u{2028}']), "{text}");
+    }
+    let reads = Candidate::new(&etcd).text_log().arg("--try").output();
+    let shown = r"'web\\1\u{202e}b\u{2028}'";
+    assert!(reads.stderr.contains(shown), "{}", reads.stderr);
+}
+
 #[test]
 fn a_standby_that_stood_still_does_not_blame_etcd() {
     if !require_etcd() {

@@ -17,7 +17,7 @@ use crate::clock::BootInstant;
 use crate::election::{Token, View, advise};
 use crate::etcd::{Access, Connection, Endpoint, Error, Pool};
 use crate::exit_status::ExitStatus;
-use crate::report::{Level, complain, escape};
+use crate::report::{Level, complain, escape_sentence};
 use crate::runtime;
 
 /// How long one endpoint is given: as etcdctl has it, long enough for etcd to elect another raft leader.
@@ -139,7 +139,7 @@ pub fn run(query: Query) -> ExitCode {
                 Trouble::Etcd(error) => advise(error, &key, user.as_deref()),
                 other => other.to_string(),
             };
-            complain(Level::Error, &escape(&text));
+            complain(Level::Error, &escape_sentence(&text));
             match trouble {
                 Trouble::Late(_) => ExitStatus::NotElected(ExitStatus::NOT_ELECTED).into(),
                 _ => ExitStatus::Failed.into(),

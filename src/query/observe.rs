@@ -13,7 +13,7 @@ use super::{Answer, CALL, Place, Trouble, look, say};
 use crate::clock::BootInstant;
 use crate::election::{Seat, Standing, Token, View};
 use crate::etcd::{Backoff, Connection, Kind, Pool, deed};
-use crate::report::{Level, complain, escape};
+use crate::report::{Level, complain, escape_sentence};
 
 /// How often an endpoint has to show that it is alive: a watch alone would hang on a frozen one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ pub(super) async fn observe(place: &Place, json: bool) -> Answer {
         match observer.follow(&mut pool).await {
             Ok(()) => backoff.reset(),
             Err(trouble @ (Trouble::Etcd(_) | Trouble::Silent(_))) => {
-                complain(Level::Warn, &escape(&trouble.to_string()));
+                complain(Level::Warn, &escape_sentence(&trouble.to_string()));
                 pool.failed();
                 tokio::time::sleep(backoff.pause(CALL)).await;
             }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Serialize, ser};
 
+use super::escape::{cut, escape_json};
 use super::event::{Level, LogEvent};
 use super::reason::Ending;
 use crate::election::LeaseId;
@@ -27,8 +28,9 @@ pub(super) fn line(event: &LogEvent, now: SystemTime) -> String {
     };
     // Nothing in an event can fail to be serialized; should that change, a log line is not worth
     // a panic, which would end the term.
-    serde_json::to_string(&line)
-        .unwrap_or_else(|error| format!(r#"{{"level":"error","message":"{error}"}}"#))
+    let line = serde_json::to_string(&line)
+        .unwrap_or_else(|error| format!(r#"{{"level":"error","message":"{error}"}}"#));
+    escape_json(&line)
 }
 
 /// Seconds, to the millisecond.
@@ -85,10 +87,9 @@ pub(super) fn signal_as_name<S: Serializer>(
     serializer.serialize_str(&signal_name(*number))
 }
 
-/// Foreign text: JSON escapes what is dangerous to its parsers, but the line may end up on a
-/// terminal, and a megabyte of it in memory.
+/// Foreign text, which may be a megabyte.
 pub(super) fn outside<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&super::escape(text))
+    serializer.serialize_str(&cut(text))
 }
 
 /// `"code":3` or `"signal":"SIGSEGV"`.
@@ -239,8 +240,8 @@ mod tests {
                 r#"info","event":"exiting","status":75}"#,
             ),
             (
-                LogEvent::warning("a \"b\"\n\u{1b}[2J"),
-                r#"warn","event":"warning","message":"a \"b\"\\n\\u{1b}[2J"}"#,
+                LogEvent::warning("a \"b\"\n\u{1b}[2J\u{9b}"),
+                r#"warn","event":"warning","message":"a \"b\"\n\u001b[2J\u009b"}"#,
             ),
             (
                 LogEvent::error("x"),

@@ -22,7 +22,7 @@ mod trouble;
 mod writer;
 
 pub use complaint::{complain, complaint};
-pub use escape::escape;
+pub use escape::{cut, escape, escape_json, escape_sentence};
 pub use event::{Level, LogEvent};
 pub use health::{BEAT, Claim, Health, Role, Stage, Standing};
 pub use listener::{Address, BindError, Bound, Listener};

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use super::escape::escape;
+use super::escape::escape_sentence;
 
 /// How much longer than `--stop-timeout` a stop may take: SIGKILL, the proof that the tree is empty, and
 /// the farewell to etcd.
@@ -59,7 +59,7 @@ impl Systemd {
         if self.status != status {
             status.clone_into(&mut self.status);
             // Names of others are in it, and a line feed would begin a message of theirs to systemd.
-            let line = format!("STATUS={}", escape(status));
+            let line = format!("STATUS={}", escape_sentence(status));
             self.owed.retain(|waiting| !waiting.starts_with("STATUS="));
             self.say(line);
         }

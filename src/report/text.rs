@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::escape;
 use super::event::LogEvent;
 use super::reason::{Ending, KillReason, LossReason, StopReason, WaitReason};
+use super::{escape, escape_sentence};
 use crate::election::Outage;
 use crate::exit_status::{ExitStatus, signal_name};
 use crate::timing::show;
@@ -51,7 +51,7 @@ impl fmt::Display for LogEvent {
                 f,
                 "renewal failed at {}: {}; {} left before the command is stopped",
                 escape(endpoint),
-                escape(error),
+                escape_sentence(error),
                 show(*remaining)
             ),
             Self::Stopping { reason, signal } => {
@@ -90,8 +90,8 @@ impl fmt::Display for LogEvent {
             Self::Exiting { status } => {
                 write!(f, "exiting with status {} ({status})", status.code())
             }
-            Self::Warning { message } => write!(f, "warning: {}", escape(message)),
-            Self::Error { message } => write!(f, "error: {}", escape(message)),
+            Self::Warning { message } => write!(f, "warning: {}", escape_sentence(message)),
+            Self::Error { message } => write!(f, "error: {}", escape_sentence(message)),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::RunOptions;
 use crate::clock::BootInstant;
 use crate::election::{Leader, Term, Token};
 use crate::hooks::{HookEvent, Hooks, Order};
-use crate::report::{LossReason, StopReason, escape};
+use crate::report::{LossReason, StopReason, cut};
 use crate::supervisor::environment;
 
 /// What a term ends for if nobody asked it to.
@@ -59,8 +59,12 @@ impl Teller {
     pub fn new_leader(&mut self, leader: &Leader) {
         let mut variables = self.election.clone();
         variables.push(("LEADERRUN_TOKEN".to_owned(), leader.token.to_string()));
-        let name = Some(escape(&leader.name));
-        self.push(HookEvent::NewLeader, variables, name, None);
+        self.push(
+            HookEvent::NewLeader,
+            variables,
+            Some(variable(&leader.name)),
+            None,
+        );
     }
 
     /// We lead.
@@ -180,9 +184,27 @@ impl Teller {
     }
 }
 
+/// An identity as the value of a variable: itself, for scripts to compare, but that a foreign candidate's may be a
+/// megabyte, and that no variable can hold a NUL.
+fn variable(identity: &str) -> String {
+    cut(identity).replace('\0', "\u{fffd}")
+}
+
 /// A reason by the name that it has in the log.
 fn name(reason: impl Serialize) -> String {
     let name = serde_json::to_value(reason).ok();
     let name = name.as_ref().and_then(|value| value.as_str());
     name.unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_stays_itself_as_far_as_a_variable_can_hold_it() {
+        assert_eq!(variable("a\u{202e}b\n\\"), "a\u{202e}b\n\\");
+        assert_eq!(variable("a\0b"), "a\u{fffd}b");
+        assert!(variable(&"é".repeat(1 << 20)).len() < 4096);
+    }
 }

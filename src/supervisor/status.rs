@@ -1,7 +1,7 @@
 //! Where a run stands, in a line for `systemctl status`.
 
 use crate::election::Wait;
-use crate::report::LossReason;
+use crate::report::{LossReason, escape};
 use crate::supervisor::Supervisor;
 use crate::supervisor::state::{Cause, State};
 
@@ -15,13 +15,13 @@ impl Supervisor {
     }
 
     fn status(&self) -> String {
-        let id = &self.options.id;
+        let id = escape(&self.options.id);
         match &self.state {
             State::Standby => match (&self.outage, &self.campaign.waiting) {
                 (Some((outage, error)), _) => format!("standby, but {outage}: {error}"),
                 (None, None) => "standby, joining the election".to_owned(),
                 (None, Some(Wait::Queue { leader, ahead })) => {
-                    format!("standby behind {ahead}, {leader} leads")
+                    format!("standby behind {ahead}, {} leads", escape(leader))
                 }
                 (None, Some(Wait::Record { holder, .. })) => match holder {
                     Some(token) => {

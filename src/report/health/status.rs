@@ -1,5 +1,6 @@
 //! `/status`: one JSON object.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use super::View;
 use crate::clock::BootInstant;
 use crate::election::{LeaseId, Token};
-use crate::report::escape;
+use crate::report::escape::{cut, escape_json};
 use crate::report::json::{maybe_hex, maybe_seconds};
 use crate::report::reason::WaitReason;
 
@@ -31,7 +32,7 @@ struct Status<'a> {
     /// The process id of the command, while anything of it lives.
     command: Option<i32>,
     waiting: Option<WaitReason>,
-    outage: Option<String>,
+    outage: Option<Cow<'a, str>>,
 }
 
 /// The text, with a line feed.
@@ -55,8 +56,8 @@ pub(super) fn text(view: &View) -> String {
             .waiting
             .as_ref()
             .map(|wait| WaitReason::at(wait, view.now)),
-        outage: standing.outage.as_deref().map(escape),
+        outage: standing.outage.as_deref().map(cut),
     };
     // Nothing in it can fail to be serialized.
-    serde_json::to_string(&status).unwrap_or_default() + "\n"
+    escape_json(&serde_json::to_string(&status).unwrap_or_default()) + "\n"
 }

@@ -137,7 +137,7 @@ fn the_status_tells_what_is_known() {
     let standby = status(at(100));
     assert_eq!(
         standby["waiting"],
-        serde_json::json!({"reason": "queue", "leader": "other\\n", "ahead": 1})
+        serde_json::json!({"reason": "queue", "leader": "other\n", "ahead": 1})
     );
     assert_eq!(standby["outage"], "etcd does not answer: refused");
     health.note(leading());

@@ -13,7 +13,7 @@ use crate::cli::OnLoss;
 use crate::clock::BootInstant;
 use crate::election::{Command, Outage, Wait};
 use crate::exit_status::ExitStatus;
-use crate::report::{LogEvent, LossReason};
+use crate::report::{LogEvent, LossReason, escape};
 use crate::rules::Rule;
 use crate::supervisor::start::LAST_WORDS;
 use crate::supervisor::state::{Afterwards, Cause, State};
@@ -78,7 +78,7 @@ impl Supervisor {
             return;
         }
         let why = match &self.campaign.waiting {
-            Some(Wait::Queue { leader, .. }) => format!("{leader} leads"),
+            Some(Wait::Queue { leader, .. }) => format!("{} leads", escape(leader)),
             Some(Wait::Record { .. }) => {
                 "an earlier leader's command may still be running".to_owned()
             }
