@@ -165,6 +165,30 @@ fn a_fence_is_seen_and_so_is_the_next_campaign() {
 }
 
 #[test]
+fn a_standby_that_has_lost_its_place_stands_in_no_queue() {
+    if !require_etcd() {
+        return;
+    }
+    for layout in ["queue", "single"] {
+        let etcd = Etcd::start();
+        let layout = ["--layout", layout];
+        let leader = candidate(&etcd, "leader").args(layout).spawn();
+        leader.wait_event("started");
+        let waits = candidate(&etcd, "waits").ttl("2s").args(layout).spawn();
+        waits.wait_event("waiting");
+        let told = waits.wait_role("standby");
+        assert_eq!(told["waiting"]["leader"], "leader");
+        etcd.kill();
+        // Its lease runs out.
+        let told = waits.wait_role("connecting");
+        assert!(told["waiting"].is_null(), "{told}");
+        assert_eq!(waits.probes(), [200, 200, 503]);
+        etcd.restart();
+        waits.wait_nth_event("campaigning", 2);
+    }
+}
+
+#[test]
 fn a_hold_is_leadership_with_nothing_to_route_to() {
     if !require_etcd() {
         return;

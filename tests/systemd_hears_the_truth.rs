@@ -194,7 +194,7 @@ fn an_outage_of_etcd_is_a_status_and_no_silence() {
     eventually(LIMIT, || orphan.heard("WATCHDOG=1").len() > 5);
     assert!(
         orphan
-            .heard("STATUS=standby, but etcd does not answer: ")
+            .heard("STATUS=connecting, but etcd does not answer: ")
             .len()
             == 1
     );
@@ -216,7 +216,7 @@ fn an_outage_of_etcd_does_not_keep_the_service_from_starting() {
         .spawn();
     let told = |manager: &Manager| {
         !manager
-            .heard("STATUS=standby, but etcd does not answer: ")
+            .heard("STATUS=connecting, but etcd does not answer: ")
             .is_empty()
     };
     standby.wait("READY=1");

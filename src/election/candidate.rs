@@ -192,6 +192,7 @@ impl Campaign {
     pub(super) fn lease_is_gone(&mut self) -> Setback {
         self.granted = None;
         self.held.put_aside();
+        self.tell(Event::Displaced);
         Setback::Again
     }
 

@@ -213,6 +213,8 @@ pub enum Event {
         /// The TTL that the server granted.
         ttl: Duration,
     },
+    /// The candidacy is over before it led to a term; another follows once etcd answers.
+    Displaced,
     /// Not elected yet; sent once for each change.
     Waiting(Wait),
     /// Another candidate leads than the one who led when this was last sent. Known from our looks at the queue, so

@@ -117,6 +117,7 @@ impl Campaign {
                     self.warn(format!("{reason}: joining the queue again at its end"));
                 }
             }
+            self.tell(Event::Displaced);
             // What is left of the lost candidacy would only be in the way. If etcd is away, the
             // lease is revoked later.
             let _ = self.release(TIDY).await;

@@ -78,9 +78,9 @@ struct Supervisor {
 /// One candidacy, from its beginning to its term.
 struct Campaign {
     give_up_at: Option<Instant>,
-    /// Whether it was ever in the queue.
+    /// Whether it is in the queue, as far as we know.
     stands: bool,
-    /// Who stood in our way when we last looked.
+    /// Who stood in our way when we last looked, perhaps from a place that is lost since.
     waiting: Option<election::Wait>,
     /// What was wrong with etcd, if it never answered, or answers but does not write.
     trouble: Option<(Outage, String)>,
@@ -97,6 +97,11 @@ impl Campaign {
             waiting: None,
             trouble: None,
         }
+    }
+
+    /// Who stands in our way, if we stand anywhere.
+    fn waits_for(&self) -> Option<&election::Wait> {
+        self.waiting.as_ref().filter(|_| self.stands)
     }
 }
 

@@ -25,7 +25,7 @@ impl Supervisor {
             State::Releasing { .. } | State::Leaving { .. } | State::Done(_) => Stage::Leaving,
         };
         let (command, waiting) = match &self.state {
-            State::Standby => (None, self.campaign.waiting.clone()),
+            State::Standby => (None, self.campaign.waits_for().cloned()),
             State::Running(run) => (run.command, None),
             State::Elected(_)
             | State::Holding { .. }

@@ -17,6 +17,10 @@ impl Supervisor {
     fn status(&self) -> String {
         let id = escape(&self.options.id);
         match &self.state {
+            State::Standby if !self.campaign.stands => match &self.outage {
+                Some((outage, error)) => format!("connecting, but {outage}: {error}"),
+                None => "connecting, to join the election".to_owned(),
+            },
             State::Standby => match (&self.outage, &self.campaign.waiting) {
                 (Some((outage, error)), _) => format!("standby, but {outage}: {error}"),
                 (None, None) => "standby, joining the election".to_owned(),

@@ -20,6 +20,7 @@ impl Supervisor {
             Event::Campaigning { lease, ttl } => {
                 self.etcd_answered();
                 self.campaign.stands = true;
+                self.campaign.waiting = None;
                 self.log.event(LogEvent::Campaigning {
                     key: self.options.key.clone(),
                     lease,
@@ -30,6 +31,7 @@ impl Supervisor {
                 self.stands_by();
             }
             Event::Leader(leader) => self.hooks.new_leader(&leader),
+            Event::Displaced => self.campaign.stands = false,
             Event::Waiting(wait) => self.on_waiting(wait),
             Event::Elected(term) => self.on_elected(term),
             Event::Extended(deadline) => self.on_extended(deadline),
