@@ -37,6 +37,9 @@ fn try_gives_up_at_once_if_somebody_else_leads() {
             "{}",
             run.stderr()
         );
+        // Nobody may go ahead because of that.
+        let left = "\nleaderrun: left the queue\n";
+        assert!(run.stderr().contains(left), "{}", run.stderr());
         run.wait_gone();
         assert_eq!(etcd.keys(&format!("{KEY}/")).len(), 1);
         assert_eq!(etcd.leases().len(), 1);

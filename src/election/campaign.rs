@@ -13,7 +13,7 @@ use super::names::Names;
 use super::record::this_clock;
 use super::refusal::advise;
 use super::take_over::Observer;
-use super::{Config, ElectionError, Event, Leader, LeaseId, Outage, Token};
+use super::{Config, ElectionError, Event, GivenUp, Leader, LeaseId, Outage, Token};
 use crate::clock::{BootInstant, ClockIdentity};
 use crate::etcd::{Backoff, Error, Kind, Pool};
 
@@ -40,6 +40,16 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// What is given up with our key, where no record of ours is seen: it may have been removed, but a candidate that
+    /// knows its token knows whether it ever began a term.
+    pub fn but_record(&self) -> GivenUp {
+        if self.begun && self.token.is_some() {
+            GivenUp::All
+        } else {
+            GivenUp::Place
+        }
+    }
+
     /// Gives up the present candidacy, but remembers to revoke its lease.
     pub fn put_aside(&mut self) {
         // Leases end by themselves; remembering more than a few would be of no use to anyone.

@@ -263,7 +263,9 @@ pub enum Event {
 pub enum GivenUp {
     /// There was nothing of ours.
     Nothing,
-    /// All that was ours.
+    /// A place in the queue that led to no term.
+    Place,
+    /// All that was ours, a term among it.
     All,
     /// All but the term's record, which is to stand: others wait until it has run out.
     AllButRecord,

@@ -45,7 +45,7 @@ pub(super) async fn release(
         pool.failed();
         // What stood there before may have gone with an answer that was lost.
         if held.token.is_some() && !held.keep_record {
-            given_up = GivenUp::All;
+            given_up = held.but_record();
         }
         let next = started + BETWEEN_ATTEMPTS;
         if next >= until || BootInstant::now() >= until {
@@ -78,7 +78,7 @@ async fn attempt(
     }
     for lease in leases {
         if connection.revoke(lease.0, until).await? && *given_up == GivenUp::Nothing {
-            *given_up = GivenUp::All;
+            *given_up = held.but_record();
         }
     }
     match refused {
@@ -99,11 +99,12 @@ async fn remove_keys(
     let key = names.candidate(lease);
     loop {
         let found = find(connection, &key, &names.record, until).await?;
-        let stands = held.keep_record && our_record(&found, lease, held).is_some();
-        let given_up = if stands {
-            GivenUp::AllButRecord
-        } else {
-            GivenUp::All
+        let recorded = our_record(&found, lease, held).is_some();
+        let stands = recorded && held.keep_record;
+        let given_up = match recorded {
+            true if held.keep_record => GivenUp::AllButRecord,
+            true => GivenUp::All,
+            false => held.but_record(),
         };
         let Some(txn) = removal(&found, &key, names, lease, held) else {
             return Ok(if stands { given_up } else { GivenUp::Nothing });

@@ -112,9 +112,9 @@ pub enum LogEvent {
     },
     /// What was held in etcd is given back.
     Released {
-        /// Whether the term's record is left to stand (`--min-hold`), so that others wait for it.
+        /// How much that was; for the text form.
         #[serde(skip)]
-        record_stands: bool,
+        given_up: GivenUp,
     },
     /// Leadership is over although we did not end it.
     Lost {
@@ -174,12 +174,7 @@ impl LogEvent {
 
     /// The event for what a farewell has given up; `None` where there was nothing.
     pub fn released(given_up: GivenUp) -> Option<Self> {
-        let record_stands = match given_up {
-            GivenUp::Nothing => return None,
-            GivenUp::All => false,
-            GivenUp::AllButRecord => true,
-        };
-        Some(Self::Released { record_stands })
+        (given_up != GivenUp::Nothing).then_some(Self::Released { given_up })
     }
 
     /// A warning.

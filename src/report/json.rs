@@ -108,7 +108,7 @@ impl Serialize for Ending {
 mod tests {
     use super::super::reason::*;
     use super::*;
-    use crate::election::Token;
+    use crate::election::{GivenUp, Token};
     use crate::exit_status::ExitStatus;
 
     fn json(event: &LogEvent) -> String {
@@ -223,7 +223,7 @@ mod tests {
             ),
             (
                 LogEvent::Released {
-                    record_stands: true,
+                    given_up: GivenUp::AllButRecord,
                 },
                 r#"info","event":"released"}"#,
             ),

@@ -183,7 +183,15 @@ mod tests {
 
     use nix::fcntl::{FcntlArg, fcntl};
 
+    use crate::election::GivenUp;
+
     const GENEROUS: Duration = Duration::from_secs(60);
+
+    fn released() -> LogEvent {
+        LogEvent::Released {
+            given_up: GivenUp::All,
+        }
+    }
 
     fn on_a_pipe(level: Level) -> (Log, PipeReader) {
         let (reader, writer) = pipe().unwrap();
@@ -200,9 +208,7 @@ mod tests {
     #[test]
     fn lines_come_out_in_order_and_by_level() {
         let (log, mut reader) = on_a_pipe(Level::Error);
-        log.event(LogEvent::Released {
-            record_stands: false,
-        });
+        log.event(released());
         log.event(LogEvent::error("one"));
         log.clone().event(LogEvent::error("two"));
         assert!(log.flush(GENEROUS));
@@ -219,9 +225,7 @@ mod tests {
         fcntl(reader.as_fd(), FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
         let sent = 20_000;
         for _ in 0..sent {
-            log.event(LogEvent::Released {
-                record_stands: false,
-            });
+            log.event(released());
         }
         assert!(
             !log.flush(Duration::from_millis(10)),
@@ -278,8 +282,6 @@ mod tests {
             message.contains("'/nonexistent/leaderrun.log'"),
             "{message}"
         );
-        Log::direct(&options).event(LogEvent::Released {
-            record_stands: false,
-        });
+        Log::direct(&options).event(released());
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::event::LogEvent;
 use super::reason::{Ending, KillReason, LossReason, StopReason, WaitReason};
 use super::{escape, escape_sentence};
-use crate::election::Outage;
+use crate::election::{GivenUp, Outage};
 use crate::exit_status::{ExitStatus, signal_name};
 use crate::timing::show;
 
@@ -72,12 +72,13 @@ impl fmt::Display for LogEvent {
                 f,
                 "all processes of the command are dead, {headroom:.3}s before another could start"
             ),
-            Self::Released {
-                record_stands: false,
-            } => f.write_str("released, the next candidate may go ahead"),
-            Self::Released {
-                record_stands: true,
-            } => f.write_str("left the queue; the next candidate waits until the term has run out"),
+            Self::Released { given_up } => f.write_str(match given_up {
+                GivenUp::Nothing | GivenUp::Place => "left the queue",
+                GivenUp::All => "released, the next candidate may go ahead",
+                GivenUp::AllButRecord => {
+                    "left the queue; the next candidate waits until the term has run out"
+                }
+            }),
             Self::Lost { reason } => write!(f, "leadership lost: {reason}"),
             Self::Exiting {
                 status: status @ (ExitStatus::Signalled(signal) | ExitStatus::ToldToEnd(signal)),
