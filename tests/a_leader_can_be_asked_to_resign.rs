@@ -2,7 +2,10 @@
 
 mod support;
 
-use support::{Beat, Candidate, Etcd, KEY, Signal, ask, assert_no_overlap, now, require_etcd};
+use support::{
+    Beat, Candidate, Etcd, KEY, LIMIT, Signal, ask, assert_no_overlap, eventually, now,
+    require_etcd,
+};
 
 fn candidate(etcd: &Etcd, id: &str) -> Candidate {
     Candidate::new(etcd).id(id)
@@ -33,6 +36,23 @@ fn resign_is_a_planned_stop_and_then_a_loss() {
     assert_eq!(assert_no_overlap(&beat), [token, second]);
     // The request was to that term, and is none to the next.
     next.no_event_until("stopping", now() + 0.5);
+}
+
+#[test]
+fn a_hand_over_is_no_error() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = candidate(&etcd, "web1")
+        .arg("--quiet")
+        .sh("echo up; exec sleep 600")
+        .spawn();
+    eventually(LIMIT, || leader.stdout().contains("up"));
+    let asked = ask(&etcd, &["resign", "--wait"]).output();
+    assert_eq!(asked.code(), 0, "{}", asked.stderr);
+    assert_eq!(leader.wait().code(), Some(75));
+    assert!(leader.events().is_empty(), "{:?}", leader.events());
 }
 
 #[test]

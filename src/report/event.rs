@@ -140,19 +140,28 @@ pub enum LogEvent {
     },
 }
 
+/// How much it matters that this is lost, or nothing.
+const fn level_of(loss: Option<LossReason>) -> Level {
+    match loss {
+        None | Some(LossReason::Resigned) => Level::Info,
+        Some(
+            LossReason::KeyLost
+            | LossReason::LeaseLost
+            | LossReason::RenewalTimeout
+            | LossReason::SupervisorLost
+            | LossReason::GuardianLost,
+        ) => Level::Error,
+    }
+}
+
 impl LogEvent {
     /// How much the event matters.
     pub fn level(&self) -> Level {
         match self {
-            Self::Lost { .. } | Self::Error { .. } => Level::Error,
-            Self::Stopping { reason, .. } => match reason {
-                StopReason::Signal | StopReason::Resigned => Level::Info,
-                StopReason::KeyLost
-                | StopReason::LeaseLost
-                | StopReason::RenewalTimeout
-                | StopReason::SupervisorLost
-                | StopReason::GuardianLost => Level::Error,
-            },
+            Self::Error { .. } => Level::Error,
+            // What somebody has planned is no error, be it a stop or a hand-over.
+            Self::Stopping { reason, .. } => level_of(reason.loss()),
+            Self::Lost { reason } => level_of(Some(*reason)),
             Self::RenewalFailed { .. } | Self::Warning { .. } => Level::Warn,
             Self::Renewed { .. } | Self::Listening { .. } => Level::Debug,
             Self::Campaigning { .. }

@@ -234,6 +234,12 @@ mod tests {
                 r#"error","event":"lost","reason":"guardian-lost"}"#,
             ),
             (
+                LogEvent::Lost {
+                    reason: LossReason::Resigned,
+                },
+                r#"info","event":"lost","reason":"resigned"}"#,
+            ),
+            (
                 LogEvent::Exiting {
                     status: ExitStatus::Lost,
                 },

@@ -79,6 +79,9 @@ impl fmt::Display for LogEvent {
                     "left the queue; the next candidate waits until the term has run out"
                 }
             }),
+            Self::Lost {
+                reason: reason @ LossReason::Resigned,
+            } => write!(f, "leadership handed over: {reason}"),
             Self::Lost { reason } => write!(f, "leadership lost: {reason}"),
             Self::Exiting {
                 status: status @ (ExitStatus::Signalled(signal) | ExitStatus::ToldToEnd(signal)),
