@@ -29,8 +29,8 @@ fn on_a_terminal_one_line_tells_what_is_waited_for() {
     pty.expect(&format!(
         "{ERASE}leaderrun: waiting behind one candidate, 'web1'"
     ));
-    pty.expect(" (for 1s)");
-    let between = pty.expect(" (for 2s)");
+    pty.expect("waiting for 1s behind one candidate, 'web1', leading for ");
+    let between = pty.expect("waiting for 2s behind");
     assert!(!between.contains('\n'), "{between:?}");
     leader.signal(Signal::SIGTERM);
     // It goes without a trace.
@@ -49,8 +49,9 @@ fn it_is_cut_to_the_width_of_the_terminal() {
     let mut pty = Pty::shell(&etcd);
     pty.resize(24, 40);
     pty.line("TERM=xterm $L -- true");
-    pty.expect(&format!("{ERASE}leaderrun: waiting behind one candid..."));
-    pty.expect(&format!("{ERASE}leaderrun: waiting behind o... (for 1s)"));
+    pty.expect(&format!("{ERASE}1 ahead, 'web1' leads for "));
+    pty.resize(24, 15);
+    pty.expect(&format!("{ERASE}1 ahead, 'w..."));
     pty.keys(CTRL_C);
     pty.prompt(130);
     drop(leader);
@@ -66,7 +67,7 @@ fn in_the_background_nothing_is_kept_up_to_date() {
     let leader = leader(&etcd);
     let mut pty = Pty::shell(&etcd);
     pty.line("TERM=xterm $L -- sh -c 'echo u''p'");
-    pty.expect(" (for 1s)");
+    pty.expect("waiting for 1s");
     pty.keys(CTRL_Z);
     pty.prompt(148);
     pty.line("bg");

@@ -104,6 +104,8 @@ pub(super) struct Campaign {
     pub newest: Option<Token>,
     /// The last leader that the supervisor was told of.
     leader: Option<Token>,
+    /// Since when somebody leads, as the supervisor was told last in this candidacy.
+    pub leads_since: Option<u64>,
     /// Whether what should be changed about this etcd was looked for.
     pub advised: bool,
     pub warned_namesake: bool,
@@ -140,6 +142,7 @@ impl Campaign {
             last_join: None,
             newest: None,
             leader: None,
+            leads_since: None,
             advised: false,
             warned_namesake: false,
             warned_foreign: false,
@@ -169,8 +172,12 @@ impl Campaign {
         self.tell(Event::Warning(text.into()));
     }
 
-    /// Tells who leads, if that has changed.
+    /// Tells who leads, and since when, if that has changed.
     pub fn tell_leader(&mut self, leader: Option<Leader>) {
+        let since = leader.as_ref().and_then(|leader| leader.since);
+        if std::mem::replace(&mut self.leads_since, since) != since {
+            self.tell(Event::LeadsSince(since));
+        }
         if let Some(leader) = leader
             && self.leader.replace(leader.token) != Some(leader.token)
         {

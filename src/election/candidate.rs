@@ -117,6 +117,7 @@ impl Campaign {
             lease: granted.lease,
             ttl: granted.timeline.ttl(),
         });
+        self.leads_since = None;
         self.seek_advice().await;
     }
 

@@ -144,6 +144,8 @@ pub struct Leader {
     pub token: Token,
     /// Its identity, or its key if it has none that is text.
     pub name: String,
+    /// When its term began, in Unix seconds, if a record tells; for people.
+    pub since: Option<u64>,
 }
 
 /// In what way etcd is of no use at present.
@@ -220,6 +222,8 @@ pub enum Event {
     /// Another candidate leads than the one who led when this was last sent. Known from our looks at the queue, so
     /// a change is heard of within a renew interval, and a short term may be missed.
     Leader(Leader),
+    /// When the term of whoever leads beside us began, in Unix seconds, as far as a record tells; sent for each change.
+    LeadsSince(Option<u64>),
     /// A term has begun: the command may start.
     Elected(Term),
     /// A renewal is confirmed.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 
 use super::names::Names;
-use super::record::Record;
 use super::{Layout, Leader, LeaseId, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Connection, Error};
@@ -129,14 +128,8 @@ impl Look {
     /// has to run out first. A foreign candidate leads without a record.
     pub fn leader(&self, token: Token, dead: &HashSet<LeaseId>) -> Option<Leader> {
         let first = self.before(token, dead).next()?;
-        let leader = Leader {
-            token: Token(first.created),
-            name: first.shown(),
-        };
-        let leads = self.record.as_ref().is_none_or(|kv| {
-            Record::parse(kv.value()).is_some_and(|r| r.is_of(leader.token, first.lease))
-        });
-        leads.then_some(leader)
+        let token = Token(first.created);
+        Leader::beside(self.record.as_ref(), token, first.lease, first.shown())
     }
 
     /// Those before us who count.

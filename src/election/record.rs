@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use etcd_client::KeyValue;
 use serde::{Deserialize, Serialize};
 
-use super::{LeaseId, Token};
+use super::{Leader, LeaseId, Token};
 use crate::clock::{BootInstant, ClockIdentity};
 use crate::timing::Deadline;
 
@@ -97,6 +98,26 @@ impl Record {
     /// Whether this is the record of the term that `token` and `lease` won.
     pub fn is_of(&self, token: Token, lease: LeaseId) -> bool {
         self.token == token && self.lease == lease
+    }
+}
+
+impl Leader {
+    /// Whoever stands with that token and lease, unless the record that was found is of another, whose term has to run
+    /// out first. A foreign candidate leads without a record.
+    pub(super) fn beside(
+        record: Option<&KeyValue>,
+        token: Token,
+        lease: LeaseId,
+        name: String,
+    ) -> Option<Self> {
+        let since = match record {
+            None => None,
+            Some(kv) => {
+                let record = Record::parse(kv.value())?;
+                Some(record.is_of(token, lease).then_some(record.since)?)
+            }
+        };
+        Some(Self { token, name, since })
     }
 }
 

@@ -210,14 +210,9 @@ impl Campaign {
 /// Who leads, if who has the key does: the record may be of an earlier term, which has to run out first.
 fn leader(held: &KeyValue, record: Option<&KeyValue>) -> Option<Leader> {
     let token = Token(held.create_revision());
-    let of_holder = |kv: &KeyValue| {
-        Record::parse(kv.value()).is_some_and(|r| r.is_of(token, LeaseId(held.lease())))
-    };
     let name = match name_of(held) {
         name if name.is_empty() => String::from_utf8_lossy(held.key()).into_owned(),
         name => name,
     };
-    record
-        .is_none_or(of_holder)
-        .then_some(Leader { token, name })
+    Leader::beside(record, token, LeaseId(held.lease()), name)
 }

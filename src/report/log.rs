@@ -143,18 +143,36 @@ impl Log {
         }
         let (format, style) = (self.0.format, self.0.style);
         match &self.0.route {
-            Route::Queue {
-                lines,
-                accepted,
-                progress,
-                ..
-            } => match lines.try_send(message(format, style, &event)) {
+            Route::Queue { .. } => self.send(message(format, style, &event)),
+            Route::Direct(sink) => {
+                lock(sink).write_line(&render(format, style, &event));
+            }
+            Route::Nowhere => {}
+        }
+    }
+
+    /// Tells who watches us wait at a terminal since when the leader has led (Unix seconds), as far as that is known.
+    /// Elsewhere it is no event.
+    pub fn leads_since(&self, since: Option<u64>) {
+        let is_watched = matches!(self.0.style, Style::Terminal { .. });
+        if is_watched && self.0.format == Format::Text {
+            self.send(Message::LeadsSince(since));
+        }
+    }
+
+    fn send(&self, message: Message) {
+        if let Route::Queue {
+            lines,
+            accepted,
+            progress,
+            ..
+        } = &self.0.route
+        {
+            match lines.try_send(message) {
                 Ok(()) => accepted.fetch_add(1, Ordering::Release),
                 Err(_) => progress.lose(1),
-            },
-            Route::Direct(sink) => u64::from(lock(sink).write_line(&render(format, style, &event))),
-            Route::Nowhere => 0,
-        };
+            };
+        }
     }
 
     /// Waits until what was logged so far is written, or `max` is over. Says whether it is written.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::event::LogEvent;
 use super::live::{Live, TICK};
+use super::reason::WaitReason;
 use super::sink::Sink;
 use super::style::Style;
 use super::{json, text};
@@ -62,7 +63,9 @@ pub(super) enum Message {
     /// The same, of something that happens while the wait goes on.
     Aside(String),
     /// What is waited for, to be shown to whoever sits at the terminal until the next message.
-    Waiting(String),
+    Waiting(WaitReason),
+    /// Since when the leader that is waited for has led, in Unix seconds, if that is known.
+    LeadsSince(Option<u64>),
 }
 
 pub(super) struct Writer {
@@ -113,8 +116,14 @@ impl Writer {
                 self.write_over_live(&line);
                 self.step();
             }
-            Message::Waiting(text) => {
-                self.live = Some(Live::new(text, self.live.as_ref()));
+            Message::Waiting(reason) => {
+                self.live = Some(Live::new(reason, self.live.as_ref()));
+                self.step();
+            }
+            Message::LeadsSince(since) => {
+                if let Some(live) = &mut self.live {
+                    live.leads_since(since);
+                }
                 self.step();
             }
         }
@@ -172,8 +181,8 @@ pub(super) fn render(format: Format, style: Style, event: &LogEvent) -> String {
 /// What goes to the writer for an event.
 pub(super) fn message(format: Format, style: Style, event: &LogEvent) -> Message {
     match (format, style, event) {
-        (Format::Text, Style::Terminal { .. }, LogEvent::Waiting(_)) => {
-            Message::Waiting(text::line(event))
+        (Format::Text, Style::Terminal { .. }, LogEvent::Waiting(reason)) => {
+            Message::Waiting(reason.clone())
         }
         (_, _, LogEvent::Warning { .. }) => Message::Aside(render(format, style, event)),
         _ => Message::Line(render(format, style, event)),

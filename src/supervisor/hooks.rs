@@ -75,6 +75,7 @@ impl Teller {
         self.new_leader(&Leader {
             token: term.token,
             name: self.id.clone(),
+            since: None,
         });
         self.term = Some(OurTerm {
             token: term.token,

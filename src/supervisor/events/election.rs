@@ -30,6 +30,7 @@ impl Supervisor {
                 self.hooks.standby();
                 self.stands_by();
             }
+            Event::LeadsSince(since) => self.log.leads_since(since),
             Event::Leader(leader) => self.hooks.new_leader(&leader),
             Event::Displaced => self.campaign.stands = false,
             Event::Waiting(wait) => self.on_waiting(wait),
