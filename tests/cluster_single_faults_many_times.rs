@@ -138,7 +138,9 @@ fn one_member_of_three_fails_at_a_time() {
             });
             if let Some((reason, story)) = term.loss() {
                 println!("fault {n}, {role} {kind}: {} lost its term:", term.timeline);
-                story.iter().for_each(|line| println!("  {line}"));
+                for line in story {
+                    println!("  {line}");
+                }
                 let name = format!("lost: {}, {reason}, {role} {kind}", term.timeline);
                 *counts.entry(name.clone()).or_default() += 1;
                 if term.timeline == "--ttl 15s" && reason == "renewal-timeout" {
@@ -148,7 +150,9 @@ fn one_member_of_three_fails_at_a_time() {
         }
     }
     println!("{faults} faults, {} leaders through each", terms.len());
-    counts.iter().for_each(|(what, n)| println!("{n:5} {what}"));
+    for (what, n) in &counts {
+        println!("{n:5} {what}");
+    }
     // What etcd itself revokes is etcd's; that a renewal did not come in time is ours.
     assert_eq!(unexplained, Vec::<String>::new());
 }
