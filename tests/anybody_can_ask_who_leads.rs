@@ -1,5 +1,4 @@
-//! `status`, `observe` and `verify`: what a person on call and a script ask. 0 is yes, 1 is no, and 125 is that it
-//! cannot be told.
+//! `status`: what a person on call and a script ask. 0 is yes, 1 is no, and 125 is that it cannot be told.
 
 mod support;
 
@@ -7,7 +6,7 @@ use nix::sys::signal::kill;
 use support::guarded::Guarded;
 use support::{
     Beat, Candidate, Etcd, Finished, KEY, LIMIT, Running, Signal, Value, ask, eventually, now,
-    require_etcd, within,
+    require_etcd,
 };
 
 fn json(asked: &Finished) -> Value {
@@ -234,136 +233,4 @@ fn one_dead_endpoint_is_named_and_none_that_answers_is_125() {
         assert_eq!(asked.code(), 125, "{words:?}");
         assert!(asked.stderr.contains("leaderrun: "), "{}", asked.stderr);
     }
-}
-
-fn lines(observer: &Running) -> Vec<Value> {
-    let text = observer.stdout();
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("an object"))
-        .collect()
-}
-
-#[test]
-fn observe_prints_each_change_through_failures() {
-    if !require_etcd() {
-        return;
-    }
-    let etcd = Etcd::cluster(3);
-    let observer = ask(&etcd, &["observe", "--json"]).spawn();
-    let text = ask(&etcd, &["observe"]).spawn();
-    eventually(LIMIT, || lines(&observer).len() == 1);
-    let mut expected = vec![];
-    for (i, id) in ["a", "b", "c"].into_iter().enumerate() {
-        // Whoever it is connected to: one of them fails each time.
-        etcd.member(i).kill();
-        let leader = candidate(&etcd, id).spawn();
-        expected.push(leader.wait_elected());
-        leader.wait_event("started");
-        eventually(LIMIT, || lines(&observer).iter().any(|l| l["id"] == id));
-        leader.signal(Signal::SIGTERM);
-        leader.wait_gone();
-        etcd.member(i).restart();
-        etcd.wait_ready();
-    }
-    eventually(LIMIT, || {
-        lines(&observer)
-            .last()
-            .is_some_and(|l| l["event"] == "no-leader")
-    });
-    let seen: Vec<u64> = lines(&observer)
-        .iter()
-        .filter_map(|l| l["token"].as_u64())
-        .collect();
-    assert_eq!(seen, expected);
-    assert!(
-        lines(&observer)
-            .iter()
-            .filter(|l| l["event"] == "leader")
-            .all(|l| l["since"].is_u64())
-    );
-    eventually(LIMIT, || text.stdout().contains("c leads with token"));
-}
-
-#[test]
-fn observe_tells_of_the_gap_that_a_compaction_makes() {
-    if !require_etcd() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let observer = ask(&etcd, &["observe", "--json"]).spawn();
-    eventually(LIMIT, || lines(&observer).len() == 1);
-    observer.signal(Signal::SIGSTOP);
-    let leader = candidate(&etcd, "missed").command(&["true"]).spawn();
-    leader.wait_gone();
-    for n in 0..5 {
-        etcd.put("other", &n.to_string());
-    }
-    // The observer's connection breaks, so that it has to ask again for what it has not seen.
-    let revision = etcd.revision().to_string();
-    etcd.etcdctl(&["compact", &revision]);
-    etcd.kill();
-    etcd.restart();
-    observer.signal(Signal::SIGCONT);
-    let seen = eventually(LIMIT, || {
-        let lines = lines(&observer);
-        (lines.len() > 1).then_some(lines)
-    });
-    // What had reached it before the break is no gap; one of the two it is.
-    println!("{seen:?}");
-    assert!(
-        seen[1]["event"] == "gap" || seen[1]["id"] == "missed",
-        "{seen:?}"
-    );
-}
-
-#[test]
-fn verify_knows_from_the_environment_whether_the_term_still_runs() {
-    if !require_etcd() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let program = env!("CARGO_BIN_EXE_leaderrun");
-    // It outlives the loss for a while, as a command in its grace period does.
-    let script = format!(
-        "trap '{program} verify; echo lost $?' TERM; {program} verify; echo $?; while :; do sleep 0.1; done"
-    );
-    let leader = candidate(&etcd, "web1").sh(&script).spawn();
-    leader.wait_event("started");
-    eventually(LIMIT, || leader.stdout() == "0\n");
-    assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
-    eventually(LIMIT, || leader.stdout() == "0\nlost 1\n");
-
-    let away = candidate(&etcd, "web1")
-        .sh(&format!("sleep 0.2; {program} verify --help >/dev/null || exit 9; LEADERRUN_ENDPOINTS=127.0.0.1:1 {program} verify; echo $?"))
-        .spawn();
-    eventually(LIMIT, || away.stdout() == "125\n");
-    // A script takes whatever is wrong for no.
-    let outside = Candidate::bare().arg("verify").output();
-    assert_eq!(outside.code(), 125);
-    assert!(
-        outside.stderr.contains("inside of a command"),
-        "{}",
-        outside.stderr
-    );
-}
-
-#[test]
-fn a_reader_that_leaves_is_no_failure() {
-    if !require_etcd() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let line = format!(
-        "{} observe --key {KEY} --endpoints {} | head -1; echo $?",
-        env!("CARGO_BIN_EXE_leaderrun"),
-        etcd.endpoints()
-    );
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", &line]);
-    let run = Running::spawn("pipe", shell);
-    eventually(LIMIT, || run.stdout().contains("nobody leads"));
-    let leader = candidate(&etcd, "web1").spawn();
-    leader.wait_event("started");
-    assert!(within(LIMIT, || run.try_wait().is_some()).is_some());
-    assert!(run.stderr().is_empty(), "{}", run.stderr());
 }

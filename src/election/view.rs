@@ -1,7 +1,6 @@
 //! An election as anybody can see it in etcd: who leads, who stands behind, and what the record says.
 //!
-//! Pure, but for one function that reads it all at one revision. A [`View`] can be fed with events too, so
-//! that an observer sees every change in its order.
+//! Pure, but for what reads it all at one revision, the newest or an earlier one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::queue::name_of;
 use super::record::{Record, this_clock};
 use super::{Layout, LeaseId, Token};
 use crate::clock::BootInstant;
-use crate::etcd::{Connection, Error};
+use crate::etcd::{Connection, Error, Keys};
 
 /// A candidate as it stands in etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,11 +60,36 @@ impl View {
         key: &str,
         until: BootInstant,
     ) -> Result<Self, Error> {
+        // Revision 0 is the newest.
+        Self::look(connection, key, 0, until).await
+    }
+
+    /// Reads how it was at that revision of the store.
+    ///
+    /// # Errors
+    /// [`crate::etcd::Kind::Compacted`] if etcd does not know any more.
+    pub async fn read_at(
+        connection: &mut Connection,
+        key: &str,
+        revision: i64,
+        until: BootInstant,
+    ) -> Result<Self, Error> {
+        let view = Self::look(connection, key, revision, until).await?;
+        Ok(Self { revision, ..view })
+    }
+
+    async fn look(
+        connection: &mut Connection,
+        key: &str,
+        revision: i64,
+        until: BootInstant,
+    ) -> Result<Self, Error> {
         let names = Names::new(key, Layout::Queue);
+        let then = GetOptions::new().with_revision(revision);
         let txn = Txn::new().and_then([
-            TxnOp::get(key, None),
-            TxnOp::get(names.prefix.as_str(), Some(GetOptions::new().with_prefix())),
-            TxnOp::get(names.record.as_str(), None),
+            TxnOp::get(key, Some(then.clone())),
+            TxnOp::get(names.prefix.as_str(), Some(then.clone().with_prefix())),
+            TxnOp::get(names.record.as_str(), Some(then)),
         ]);
         let looked = connection.txn("look at the election", txn, 3, until);
         let answer = looked.await?;
@@ -77,37 +101,39 @@ impl View {
         })
     }
 
-    /// The keys that belong to it, as the range that [`Self::put`] and [`Self::delete`] are to be fed from;
-    /// a few that do not belong to it lie between.
-    pub fn range(&self) -> (String, String) {
-        // '0' is the character after '/'.
-        (self.names.key.clone(), format!("{}0", self.names.key))
+    /// The keys that belong to it, and no others, which somebody who asks need not be allowed to read.
+    pub fn keys(&self) -> [Keys; 3] {
+        [
+            Keys::Prefix(self.names.prefix.clone()),
+            Keys::One(self.names.record.clone()),
+            Keys::One(self.names.key.clone()),
+        ]
     }
 
-    /// A key in the range was written.
+    /// Whether a key of that name may be a candidate's.
+    pub fn may_stand(&self, key: &[u8]) -> bool {
+        key == self.names.key.as_bytes() || self.names.lease_in(key).is_some()
+    }
+
+    /// One of the keys was written.
     pub fn put(&mut self, kv: KeyValue) {
-        self.revision = self.revision.max(kv.mod_revision());
         self.found.insert(kv.key().to_owned(), kv);
     }
 
-    /// A key in the range was deleted at that revision.
-    pub fn delete(&mut self, key: &[u8], revision: i64) {
-        self.revision = self.revision.max(revision);
+    /// One of the keys was deleted.
+    pub fn delete(&mut self, key: &[u8]) {
         self.found.remove(key);
     }
 
-    /// Whether the same candidates stand, and the record says the same of them.
-    pub fn shows_the_same_as(&self, other: &Self) -> bool {
-        let shown = |view: &Self| {
-            let seats = view.seats();
-            let standing = match view.standing(seats.first()) {
-                // Each renewal writes it anew.
-                Standing::TakeOver(record) => Err(record.token),
-                standing => Ok(standing),
-            };
-            (seats, standing)
+    /// Whether both show the same candidates' keys, written by the same revisions.
+    pub fn has_the_candidates_of(&self, other: &Self) -> bool {
+        let versions = |view: &Self| -> Vec<(Vec<u8>, i64)> {
+            let candidates = view.found.iter().filter(|(key, _)| self.may_stand(key));
+            candidates
+                .map(|(key, kv)| (key.clone(), kv.mod_revision()))
+                .collect()
         };
-        shown(self) == shown(other)
+        versions(self) == versions(other)
     }
 
     /// How the candidates stand; `None` if there are none, or some of each layout.

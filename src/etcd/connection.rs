@@ -8,9 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{
-    Channel, Client, ConnectOptions, LeaseGrantOptions, ResponseHeader, Txn, WatchOptions,
-};
+use etcd_client::{Channel, Client, ConnectOptions, LeaseGrantOptions, ResponseHeader, Txn};
 
 use super::answer::{Answer, Proof, Pulse, read_by};
 use super::call::{Request, bounded};
@@ -20,7 +18,7 @@ use super::inquiry::Inquiry;
 use super::keepalive::Keepalives;
 use super::login::LoggingIn;
 use super::stream::Alert;
-use super::watch::{self, Change, Follow, WATCH, Watch};
+use super::watch::{self, Change, Follow, Keys, WATCH, Watch};
 use super::{Access, Endpoint, tls};
 use crate::clock::BootInstant;
 use crate::timing::MAX_TTL;
@@ -308,31 +306,32 @@ impl Connection {
             return Ok(());
         }
         self.watch = None;
-        let options = WatchOptions::new().with_start_revision(revision.saturating_add(1));
         let stream = self
             .call(WATCH, until, |client| {
-                let keys: Vec<Vec<u8>> = keys.iter().map(|&key| key.into()).collect();
-                Box::pin(watch::open(client, keys, options.clone()))
+                let one = |&key: &&str| Keys::One(key.to_owned()).after(revision);
+                let watches = keys.iter().map(one).collect();
+                Box::pin(watch::open(client, watches))
             })
             .await?;
         self.watch = Some(Watch::new(keys, stream));
         Ok(())
     }
 
-    /// Every event of the keys in `range` (the end not included) after `revision`. Apart from
+    /// Every event of these keys after `revision`, each kind of them in its order. Apart from
     /// [`Self::watch`], and gone with the connection.
+    ///
+    /// # Panics
+    /// If there are none.
     pub async fn follow(
         &mut self,
-        range: (String, String),
+        keys: &[Keys],
         revision: i64,
         until: BootInstant,
     ) -> Result<Follow, Error> {
-        let options = WatchOptions::new()
-            .with_start_revision(revision.saturating_add(1))
-            .with_range(range.1);
         let stream = self
             .call(WATCH, until, |client| {
-                Box::pin(client.watch(range.0.clone(), Some(options.clone())))
+                let watches = keys.iter().map(|keys| keys.after(revision)).collect();
+                Box::pin(watch::open(client, watches))
             })
             .await?;
         Ok(Follow::new(stream, self.endpoint.clone()))

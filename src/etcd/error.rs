@@ -76,6 +76,11 @@ impl Error {
         }
     }
 
+    /// The same failure, better understood.
+    pub(super) fn of_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// Whether all that is known is that the connection broke.
     pub(super) fn is_of_broken_connection(&self) -> bool {
         let says = |text| self.reason.contains(text);

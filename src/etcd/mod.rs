@@ -36,4 +36,4 @@ pub use error::{Error, Kind};
 pub use inquiry::Inquiry;
 pub use pace::{Backoff, random, sleep_until};
 pub use pool::Pool;
-pub use watch::{Change, Follow, deed};
+pub use watch::{Change, Follow, Keys, deed};

@@ -1,4 +1,4 @@
-//! The watch on a few keys, and the one that follows a whole range.
+//! The watch on a few keys, and the one that follows all that happens to some.
 
 use etcd_client::{Client, EventType, WatchOptions, WatchResponse, WatchStream};
 
@@ -79,17 +79,38 @@ pub fn deed(event: &etcd_client::Event) -> Option<EventType> {
         .find(|known| *known as i32 == event.0.r#type)
 }
 
+/// What one watch is about. etcd wants a permission for all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// This key.
+    One(String),
+    /// All keys that begin so.
+    Prefix(String),
+}
+
+/// The arguments of one watch.
+type Arguments = (String, WatchOptions);
+
+impl Keys {
+    pub(super) fn after(&self, revision: i64) -> Arguments {
+        let options = WatchOptions::new().with_start_revision(revision.saturating_add(1));
+        match self {
+            Self::One(key) => (key.clone(), options),
+            Self::Prefix(prefix) => (prefix.clone(), options.with_prefix()),
+        }
+    }
+}
+
 /// Opens one stream for as many watches.
 pub(super) async fn open(
     client: &mut Client,
-    keys: Vec<Vec<u8>>,
-    options: WatchOptions,
+    watches: Vec<Arguments>,
 ) -> Result<WatchStream, etcd_client::Error> {
-    let mut keys = keys.into_iter();
-    let first = keys.next().expect("a key");
-    let mut stream = client.watch(first, Some(options.clone())).await?;
-    for other in keys {
-        stream.watch(other, Some(options.clone())).await?;
+    let mut watches = watches.into_iter();
+    let (first, options) = watches.next().expect("a watch");
+    let mut stream = client.watch(first, Some(options)).await?;
+    for (other, options) in watches {
+        stream.watch(other, Some(options)).await?;
     }
     Ok(stream)
 }
@@ -105,12 +126,19 @@ impl Follow {
         Self { stream, endpoint }
     }
 
-    /// The next events, none now and then; cancel-safe.
+    /// The next events, none now and then; cancel-safe. Those of one kind of keys come in their order, but
+    /// one kind may be told of late: what a transaction has done to several comes apart, and what has happened
+    /// before the watch began comes for each kind when etcd finds the time.
     ///
     /// # Errors
-    /// [`Kind::Compacted`] if some are lost for good.
+    /// [`Kind::Compacted`] if some are lost for good, [`Kind::Refused`] if they are not for us; a token that
+    /// has ended gets that as well.
     pub async fn next(&mut self) -> Result<Vec<etcd_client::Event>, Error> {
-        next(&mut self.stream, &self.endpoint).await
+        let refused = |error: &Error| error.brief().contains("permission denied");
+        match next(&mut self.stream, &self.endpoint).await {
+            Err(error) if refused(&error) => Err(error.of_kind(Kind::Refused)),
+            other => other,
+        }
     }
 }
 

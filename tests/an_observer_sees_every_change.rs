@@ -1,0 +1,163 @@
+//! `observe`: a line for each change of the leader, through failures of etcd, by whoever may ask, until it is stopped
+//! or nobody reads it any more.
+
+mod support;
+
+use support::guarded::{Guarded, USER};
+use support::{
+    Candidate, Etcd, KEY, LIMIT, Running, Signal, Value, ask, eventually, require_etcd, within,
+};
+
+fn candidate(etcd: &Etcd, id: &str) -> Candidate {
+    Candidate::new(etcd).id(id)
+}
+
+fn lines(observer: &Running) -> Vec<Value> {
+    let text = observer.stdout();
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect()
+}
+
+#[test]
+fn observe_prints_each_change_through_failures() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::cluster(3);
+    let observer = ask(&etcd, &["observe", "--json"]).spawn();
+    let text = ask(&etcd, &["observe"]).spawn();
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    let mut expected = vec![];
+    for (i, id) in ["a", "b", "c"].into_iter().enumerate() {
+        // Whoever it is connected to: one of them fails each time.
+        etcd.member(i).kill();
+        let leader = candidate(&etcd, id).spawn();
+        expected.push(leader.wait_elected());
+        leader.wait_event("started");
+        eventually(LIMIT, || lines(&observer).iter().any(|l| l["id"] == id));
+        leader.signal(Signal::SIGTERM);
+        leader.wait_gone();
+        etcd.member(i).restart();
+        etcd.wait_ready();
+    }
+    eventually(LIMIT, || {
+        lines(&observer)
+            .last()
+            .is_some_and(|l| l["event"] == "no-leader")
+    });
+    let seen: Vec<u64> = lines(&observer)
+        .iter()
+        .filter_map(|l| l["token"].as_u64())
+        .collect();
+    assert_eq!(seen, expected);
+    assert!(
+        lines(&observer)
+            .iter()
+            .filter(|l| l["event"] == "leader")
+            .all(|l| l["since"].is_u64())
+    );
+    eventually(LIMIT, || text.stdout().contains("c leads with token"));
+}
+
+#[test]
+fn observe_tells_of_the_gap_that_a_compaction_makes() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let observer = ask(&etcd, &["observe", "--json"]).spawn();
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    observer.signal(Signal::SIGSTOP);
+    let leader = candidate(&etcd, "missed").command(&["true"]).spawn();
+    leader.wait_gone();
+    for n in 0..5 {
+        etcd.put("other", &n.to_string());
+    }
+    // The observer's connection breaks, so that it has to ask again for what it has not seen.
+    let revision = etcd.revision().to_string();
+    etcd.etcdctl(&["compact", &revision]);
+    etcd.kill();
+    etcd.restart();
+    observer.signal(Signal::SIGCONT);
+    let seen = eventually(LIMIT, || {
+        let lines = lines(&observer);
+        (lines.len() > 1).then_some(lines)
+    });
+    // What had reached it before the break is no gap; one of the two it is.
+    println!("{seen:?}");
+    assert!(
+        seen[1]["event"] == "gap" || seen[1]["id"] == "missed",
+        "{seen:?}"
+    );
+}
+
+/// Asks with the permissions that the README names, and no others.
+fn observe_guarded(guarded: &Guarded) -> Running {
+    ask(&guarded.etcd, &["observe", "--json", "--user", USER])
+        .arg("--password-file")
+        .arg(guarded.password_file())
+        .spawn()
+}
+
+#[test]
+fn the_documented_permissions_are_enough() {
+    if !require_etcd() {
+        return;
+    }
+    let guarded = Guarded::start(&[]);
+    let observer = observe_guarded(&guarded);
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    for layout in ["queue", "single"] {
+        let leader = guarded.candidate().args(["--layout", layout]).spawn();
+        let token = leader.wait_elected();
+        let sees = |line: &Value| line["token"] == token && line["since"].is_u64();
+        eventually(LIMIT, || lines(&observer).iter().any(sees));
+        guarded.end(&leader);
+        eventually(LIMIT, || {
+            lines(&observer)
+                .last()
+                .is_some_and(|line| line["event"] == "no-leader")
+        });
+    }
+    assert_eq!(lines(&observer).len(), 5);
+    let said = observer.stderr();
+    let is_expected = |line: &str| line.contains("clear text") || line.contains("password");
+    assert!(said.lines().all(is_expected), "{said}");
+}
+
+#[test]
+fn without_permission_it_ends_and_says_what_is_needed() {
+    if !require_etcd() {
+        return;
+    }
+    let guarded = Guarded::start(&[]);
+    let observer = observe_guarded(&guarded);
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    let revoke = ["user", "revoke-role", USER, USER];
+    guarded.etcd.etcdctl(&revoke);
+    assert_eq!(observer.wait().code(), Some(125));
+    let said = observer.stderr();
+    assert!(said.contains("needs a role that may"), "{said}");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let line = format!(
+        "{} observe --key {KEY} --endpoints {} | head -1; echo $?",
+        env!("CARGO_BIN_EXE_leaderrun"),
+        etcd.endpoints()
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &line]);
+    let run = Running::spawn("pipe", shell);
+    eventually(LIMIT, || run.stdout().contains("nobody leads"));
+    let leader = candidate(&etcd, "web1").spawn();
+    leader.wait_event("started");
+    assert!(within(LIMIT, || run.try_wait().is_some()).is_some());
+    assert!(run.stderr().is_empty(), "{}", run.stderr());
+}
