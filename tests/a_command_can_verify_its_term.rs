@@ -38,3 +38,37 @@ fn verify_knows_from_the_environment_whether_the_term_still_runs() {
         outside.stderr
     );
 }
+
+#[test]
+fn verify_says_what_its_environment_lacks() {
+    let verify = || {
+        Candidate::bare()
+            .arg("verify")
+            .env("LEADERRUN_KEY", KEY)
+            .env("LEADERRUN_LEADER_KEY", format!("{KEY}/1f"))
+    };
+    let somewhere = |candidate: Candidate| candidate.env("LEADERRUN_ENDPOINTS", "127.0.0.1:1");
+    let unset = |name: &str| format!("{name} is not set: verify works inside of a command");
+    for (asked, says) in [
+        (
+            verify().env("LEADERRUN_TOKEN", "5"),
+            unset("LEADERRUN_ENDPOINTS"),
+        ),
+        (
+            somewhere(verify().env("LEADERRUN_TOKEN", "5")).env_remove("LEADERRUN_KEY"),
+            unset("LEADERRUN_KEY"),
+        ),
+        (
+            somewhere(verify().env("LEADERRUN_TOKEN", "-1")),
+            "LEADERRUN_TOKEN: '-1' is no token".to_owned(),
+        ),
+        (
+            somewhere(verify().env("LEADERRUN_TOKEN", "0")),
+            "LEADERRUN_TOKEN: '0' is no token".to_owned(),
+        ),
+    ] {
+        let asked = asked.output();
+        assert_eq!(asked.code(), 125, "{says}");
+        assert!(asked.stderr.contains(&says), "{says}: {}", asked.stderr);
+    }
+}

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, Args, CommandFactory, Parser};
 
-use super::environment::{Environment, Given};
+use super::environment::{Environment, Given, quoted};
 use super::flags::EtcdFlags;
 use super::{Parsed, UsageError, checks, from_clap, settings};
 use crate::election::Token;
@@ -171,13 +171,16 @@ fn verify(env: &Environment) -> Result<Ask, UsageError> {
             ))
         })
     };
-    let token = |text: &str| {
-        text.parse()
-            .map(Token)
-            .map_err(|_| "is no token".to_owned())
+    let token = |text: &str| match text.parse() {
+        Ok(revision) if revision > 0 => Ok(Token(revision)),
+        _ => Err(format!("{} is no token", quoted(text))),
     };
-    Ok(Ask::Verify {
+    let ask = Ask::Verify {
         leader_key: given("leader-key")?.parse(|text| Ok(text.to_owned()))?,
         token: given("token")?.parse(token)?,
-    })
+    };
+    // What every command is given, too. Another etcd than the term's would answer as well.
+    given("key")?;
+    given("endpoints")?;
+    Ok(ask)
 }
