@@ -234,3 +234,25 @@ fn one_dead_endpoint_is_named_and_none_that_answers_is_125() {
         assert!(asked.stderr.contains("leaderrun: "), "{}", asked.stderr);
     }
 }
+
+/// Scripts decide by the status, and some of them throw the text away.
+#[test]
+fn the_status_is_true_also_when_nobody_reads_the_text() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let unheard = |words: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let asked = ask(&etcd, words).stdout(writer).output();
+        assert_eq!(asked.stderr, "", "{words:?}");
+        asked.code()
+    };
+    let questions = [&["status"][..], &["status", "--json"], &["resign"]];
+    assert_eq!(questions.map(unheard), [1, 1, 1]);
+    let leader = candidate(&etcd, "web1").spawn();
+    leader.wait_event("started");
+    assert_eq!(questions.map(unheard), [0, 0, 0]);
+    assert_eq!(leader.wait_event("stopping")["reason"], "resigned");
+}

@@ -4,12 +4,13 @@
 //! must take for no.
 
 mod observe;
+mod output;
 mod resign;
 mod show;
 mod status;
 mod verify;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -198,11 +199,4 @@ async fn anywhere<T>(
 /// The election, as the first endpoint that answers has it.
 async fn look(pool: &mut Pool, key: &str) -> Result<View, Error> {
     anywhere(pool, async |c, until| View::read(c, key, until).await).await
-}
-
-/// Prints a line at once, whoever reads it.
-fn say(line: &str) -> Result<(), Trouble> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
 }

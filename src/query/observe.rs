@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 use etcd_client::{Event, EventType, KeyValue};
 use serde::Serialize;
 
+use super::output::say;
 use super::show::{self, SeatJson};
-use super::{Answer, CALL, Place, Trouble, look, say};
+use super::{Answer, CALL, Place, Trouble, look};
 use crate::clock::BootInstant;
 use crate::election::{Seat, Standing, Token, View};
 use crate::etcd::{Backoff, Connection, Kind, Pool, deed};

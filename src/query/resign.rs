@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Answer, Place, Trouble, Wait, YES, anywhere, look, no, say, show};
+use super::{Answer, Place, Trouble, Wait, YES, anywhere, look, no, output, show};
 use crate::clock::BootInstant;
 use crate::election::{Record, Seat, Standing, View, ask_to_resign};
 
@@ -31,7 +31,7 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
             )));
         }
         _ => {
-            say("nobody leads")?;
+            output::answer("nobody leads")?;
             return Ok(no());
         }
     };
@@ -39,12 +39,12 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
         ask_to_resign(c, key, leader, until).await
     });
     if !asked.await? {
-        say("the leader has just changed: nobody was asked")?;
+        output::answer("the leader has just changed: nobody was asked")?;
         return Ok(no());
     }
     let who = format!("{} (token {})", show::name(leader), leader.token);
     if wait == Wait::No {
-        say(&format!("asked {who} to resign"))?;
+        output::answer(&format!("asked {who} to resign"))?;
         return Ok(YES);
     }
     let mut remains = Remains::default();
@@ -59,7 +59,7 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
         if let Some(Ok(view)) = view
             && let Some(outcome) = remains.outcome(&view, leader)
         {
-            say(&format!("{who} has resigned: {outcome}"))?;
+            output::answer(&format!("{who} has resigned: {outcome}"))?;
             return Ok(YES);
         }
         if give_up.is_some_and(|at| Instant::now() >= at) {

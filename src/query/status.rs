@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::show::{self, SeatJson};
-use super::{Answer, CALL, Place, Trouble, YES, no, say};
+use super::{Answer, CALL, Place, Trouble, YES, no, output};
 use crate::clock::BootInstant;
 use crate::election::{LeaseId, Seat, Standing, Token, View};
 use crate::etcd::{Error, Kind, Pool};
@@ -109,9 +109,9 @@ pub(super) async fn status(place: &Place, json: bool) -> Answer {
     let standing = view.standing(seats.first());
     if json {
         let report = report(key, &view, &seats, &standing, &ttls, probes);
-        say(&serde_json::to_string(&report).expect("strings and numbers"))?;
+        output::answer(&serde_json::to_string(&report).expect("strings and numbers"))?;
     } else {
-        say(text(key, &view, &seats, &standing, &ttls, &probes).trim_end())?;
+        output::answer(text(key, &view, &seats, &standing, &ttls, &probes).trim_end())?;
     }
     Ok(if !seats.is_empty() && standing.is_led() {
         YES
