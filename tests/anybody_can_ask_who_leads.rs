@@ -256,3 +256,28 @@ fn the_status_is_true_also_when_nobody_reads_the_text() {
     assert_eq!(questions.map(unheard), [0, 0, 0]);
     assert_eq!(leader.wait_event("stopping")["reason"], "resigned");
 }
+
+/// What drives a terminal, or shows letters in another order, is written as JSON can write it.
+#[test]
+fn json_is_harmless_on_a_terminal_and_loses_nothing() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let id = "a\u{9b}31m\u{7f}\u{1b}[2J\u{202e}b\u{2028}\"ü\\";
+    let granted = etcd.etcdctl(&["lease", "grant", "600"]);
+    let lease = granted.split(' ').nth(1).expect("an id");
+    let key = format!("{KEY}/{lease}");
+    etcd.etcdctl(&["put", "--lease", lease, "--", &key, id]);
+    let observer = ask(&etcd, &["observe", "--json"]).spawn();
+    eventually(LIMIT, || observer.stdout().contains("token"));
+    let status = ask(&etcd, &["status", "--json"]).output();
+    let line = observer.stdout();
+    for text in [&status.stdout, &line] {
+        let wild = |c: char| c.is_control() && c != '\n' || "\u{202e}\u{2028}".contains(c);
+        assert!(!text.contains(wild), "{text:?}");
+    }
+    assert_eq!(json(&status)["leader"]["id"], id);
+    let line: Value = serde_json::from_str(line.trim_end()).expect("an object");
+    assert_eq!(line["id"], id);
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use etcd_client::{Event, EventType, KeyValue};
 use serde::Serialize;
 
-use super::output::say;
+use super::output::{self, say};
 use super::show::{self, SeatJson};
 use super::{Answer, CALL, Place, Trouble, look};
 use crate::clock::BootInstant;
@@ -273,7 +273,7 @@ impl Observer<'_> {
         if self.json {
             let ts = humantime::format_rfc3339_millis(now).to_string();
             let dated = Dated { ts, revision, line };
-            return say(&serde_json::to_string(&dated).expect("strings and numbers"));
+            return say(&output::json(&dated));
         }
         let text = match line {
             Line::Leader(seat) => seat.to_string(),

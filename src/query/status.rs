@@ -109,7 +109,7 @@ pub(super) async fn status(place: &Place, json: bool) -> Answer {
     let standing = view.standing(seats.first());
     if json {
         let report = report(key, &view, &seats, &standing, &ttls, probes);
-        output::answer(&serde_json::to_string(&report).expect("strings and numbers"))?;
+        output::answer(&output::json(&report))?;
     } else {
         output::answer(text(key, &view, &seats, &standing, &ttls, &probes).trim_end())?;
     }
