@@ -3,6 +3,7 @@
 
 mod support;
 
+use nix::sys::signal::kill;
 use support::guarded::{Guarded, USER};
 use support::{
     Candidate, Etcd, KEY, LIMIT, Running, Signal, Value, ask, eventually, require_etcd, within,
@@ -139,6 +140,59 @@ fn without_permission_it_ends_and_says_what_is_needed() {
     assert_eq!(observer.wait().code(), Some(125));
     let said = observer.stderr();
     assert!(said.contains("needs a role that may"), "{said}");
+}
+
+/// Its holder is dead, as this host can tell, and nobody is there to take over.
+#[test]
+fn it_tells_when_a_term_has_run_out() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let observer = ask(&etcd, &["observe", "--json"]).spawn();
+    let text = ask(&etcd, &["observe"]).spawn();
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    let leader = candidate(&etcd, "old")
+        .ttl("6s")
+        .args(["--cgroup", "off"])
+        .spawn();
+    let token = leader.wait_elected();
+    leader.wait_event("started");
+    let guardian = leader.guardian_pid();
+    leader.signal(Signal::SIGSTOP);
+    kill(guardian, Signal::SIGKILL).expect("it lives");
+    leader.signal(Signal::SIGKILL);
+    assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
+    let seen = eventually(LIMIT, || {
+        let lines = lines(&observer);
+        (lines.len() == 4).then_some(lines)
+    });
+    let part = |name: &str| -> Vec<Value> { seen.iter().map(|line| line[name].clone()).collect() };
+    let events = ["no-leader", "leader", "no-leader", "no-leader"];
+    assert_eq!(part("event"), events);
+    let [absent, none] = [Value::from("absent"), Value::Null];
+    let records = [absent, none.clone(), "take-over".into(), "over".into()];
+    assert_eq!(part("record"), records);
+    assert_eq!(
+        part("take_over"),
+        [none.clone(), none, token.into(), token.into()]
+    );
+    let over = format!(
+        "nobody leads: an earlier term (token {token}) has run out, and nobody has taken over yet"
+    );
+    eventually(LIMIT, || text.stdout().contains(&over));
+    let running = format!("the command of an earlier term (token {token}) may still be running");
+    assert!(text.stdout().contains(&running), "{}", text.stdout());
+    // Whoever comes later is told the same, as by `status`.
+    let late = ask(&etcd, &["observe", "--json"]).spawn();
+    eventually(LIMIT, || lines(&late).len() == 1);
+    assert_eq!(lines(&late)[0]["record"], "over");
+    let status = ask(&etcd, &["status", "--json"]).output();
+    assert!(
+        status.stdout.contains("\"record\":\"over\""),
+        "{}",
+        status.stdout
+    );
 }
 
 #[test]

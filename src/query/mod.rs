@@ -5,9 +5,11 @@
 
 mod observe;
 mod output;
+mod remains;
 mod resign;
 mod show;
 mod status;
+mod teller;
 mod verify;
 
 use std::io;

@@ -3,16 +3,14 @@
 //! Every candidate's coming and going is taken in its order, so that no term is missed, however short. What etcd has
 //! compacted before it could be read is reported as a gap.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use etcd_client::{Event, EventType, KeyValue};
-use serde::Serialize;
 
-use super::output::{self, say};
-use super::show::{self, SeatJson};
+use super::teller::Teller;
 use super::{Answer, CALL, Place, Trouble, look};
 use crate::clock::BootInstant;
-use crate::election::{Seat, Standing, Token, View};
+use crate::election::View;
 use crate::etcd::{Backoff, Connection, Kind, Pool, deed};
 use crate::report::{Level, complain, escape_sentence};
 
@@ -25,49 +23,10 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How long a watch may be silent about what has happened.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a leader without a record is taken for a leaderrun that is about to write it.
-const SETTLING: Duration = Duration::from_millis(500);
-
-/// What `observe --json` prints for each change.
-#[derive(Debug, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-enum Line {
-    /// Somebody leads.
-    Leader(SeatJson),
-    /// Nobody leads; with a token, an earlier term's command may still be running.
-    NoLeader {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        take_over: Option<Token>,
-    },
-    /// What happened between these revisions of the store is not known.
-    Gap { from: i64, to: i64 },
-}
-
-impl Line {
-    /// Whether the leader is the same, whatever else is known of it.
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Leader(a), Self::Leader(b)) => a.is_same(b),
-            _ => self == other,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Dated<'a> {
-    ts: String,
-    revision: i64,
-    #[serde(flatten)]
-    line: &'a Line,
-}
-
 struct Observer<'a> {
     key: &'a str,
-    json: bool,
-    told: Option<Line>,
-    /// A leader without a record, which may be about to write it, the revision, and since when that is known.
-    pending: Option<(Line, i64, BootInstant)>,
     view: View,
+    teller: Teller,
 }
 
 pub(super) async fn observe(place: &Place, json: bool) -> Answer {
@@ -77,10 +36,8 @@ pub(super) async fn observe(place: &Place, json: bool) -> Answer {
     let view = look(&mut pool, key).await?;
     let mut observer = Observer {
         key,
-        json,
-        told: None,
-        pending: None,
         view,
+        teller: Teller::new(json),
     };
     observer.tell()?;
     let mut backoff = Backoff::new();
@@ -160,7 +117,6 @@ impl Observer<'_> {
                 }
                 self.view = view;
                 self.tell()?;
-                self.settle_if_due()?;
                 look_at = self.next_look();
             } else if now.saturating_since(heard_at) > PATIENCE {
                 let reason = format!("the watch at {} misses events", pool.endpoint());
@@ -174,8 +130,11 @@ impl Observer<'_> {
     /// When etcd is asked next, should nothing happen.
     fn next_look(&self) -> BootInstant {
         let alive = BootInstant::now() + SIGN_OF_LIFE;
-        let pending = self.pending.as_ref();
-        pending.map_or(alive, |(_, _, since)| alive.min(*since + SETTLING))
+        self.teller.due().map_or(alive, |due| alive.min(due))
+    }
+
+    fn tell(&mut self) -> Result<(), Trouble> {
+        self.teller.tell(&self.view)
     }
 
     /// Whether a candidate has come or gone, or was written anew.
@@ -217,94 +176,13 @@ impl Observer<'_> {
         let until = BootInstant::now() + CALL;
         let view = View::read(connection, self.key, until).await?;
         let from = self.view.revision.saturating_add(1);
-        let gap = Line::Gap {
-            from,
-            to: view.revision,
-        };
-        self.print(&gap, view.revision)?;
+        self.teller.tell_gap(from, view.revision)?;
         self.view = view;
         self.tell()
-    }
-
-    /// Looks at who leads now.
-    fn tell(&mut self) -> Result<(), Trouble> {
-        let seats = self.view.seats();
-        let line = line(&seats, &self.view.standing(seats.first()));
-        let revision = self.view.revision;
-        if self.told.as_ref().is_some_and(|told| told.is_same(&line)) {
-            self.pending = None;
-            return Ok(());
-        }
-        if let Some((pending, ..)) = &self.pending
-            && !pending.is_same(&line)
-        {
-            self.settle()?;
-        }
-        if matches!(&line, Line::Leader(seat) if !seat.is_recorded()) {
-            self.pending
-                .get_or_insert_with(|| (line, revision, BootInstant::now()));
-            return Ok(());
-        }
-        self.pending = None;
-        self.print(&line, revision)?;
-        self.told = Some(line);
-        Ok(())
-    }
-
-    /// Whoever leads without a record goes on without: it is no leaderrun.
-    fn settle(&mut self) -> Result<(), Trouble> {
-        if let Some((line, revision, _)) = self.pending.take() {
-            self.print(&line, revision)?;
-            self.told = Some(line);
-        }
-        Ok(())
-    }
-
-    fn settle_if_due(&mut self) -> Result<(), Trouble> {
-        let now = BootInstant::now();
-        match &self.pending {
-            Some((_, _, since)) if *since + SETTLING <= now => self.settle(),
-            _ => Ok(()),
-        }
-    }
-
-    fn print(&self, line: &Line, revision: i64) -> Result<(), Trouble> {
-        let now = SystemTime::now();
-        if self.json {
-            let ts = humantime::format_rfc3339_millis(now).to_string();
-            let dated = Dated { ts, revision, line };
-            return say(&output::json(&dated));
-        }
-        let text = match line {
-            Line::Leader(seat) => seat.to_string(),
-            Line::NoLeader { take_over: None } => "nobody leads".to_owned(),
-            Line::NoLeader {
-                take_over: Some(token),
-            } => format!(
-                "nobody leads; the command of the term with token {token} may still be running"
-            ),
-            Line::Gap { from, to } => {
-                format!("a gap: etcd has compacted what happened from revision {from} to {to}")
-            }
-        };
-        say(&format!("{}  {text}", show::date(now)))
     }
 }
 
 /// When it happened.
 fn revision(event: &Event) -> i64 {
     event.kv().map_or(0, KeyValue::mod_revision)
-}
-
-fn line(seats: &[Seat], standing: &Standing) -> Line {
-    match (seats.first(), standing) {
-        (Some(first), Standing::Leads(since)) => {
-            Line::Leader(SeatJson::new(first, None, Some(*since)))
-        }
-        (Some(first), Standing::Unrecorded) => Line::Leader(SeatJson::new(first, None, None)),
-        (_, Standing::TakeOver(record)) => Line::NoLeader {
-            take_over: Some(record.token),
-        },
-        _ => Line::NoLeader { take_over: None },
-    }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::remains::Remains;
 use super::{Answer, Place, Trouble, Wait, YES, anywhere, look, no, output, show};
-use crate::clock::BootInstant;
-use crate::election::{Record, Seat, Standing, View, ask_to_resign};
+use crate::election::{Seat, Standing, View, ask_to_resign};
 
 /// How often the outcome is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -57,7 +57,7 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
         };
         // A member that fails meanwhile is no reason to give up.
         if let Some(Ok(view)) = view
-            && let Some(outcome) = remains.outcome(&view, leader)
+            && let Some(outcome) = outcome(&mut remains, &view, leader)
         {
             output::answer(&format!("{who} has resigned: {outcome}"))?;
             return Ok(YES);
@@ -71,42 +71,22 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
     }
 }
 
-/// What is seen of a term whose record is left behind.
-#[derive(Default)]
-struct Remains {
-    record: Option<(Record, BootInstant)>,
-}
-
-impl Remains {
-    /// Whether this record has run out, unchanged, since it was first seen.
-    fn have_run_out(&mut self, record: &Record) -> bool {
-        let now = BootInstant::now();
-        match &self.record {
-            Some((seen, first)) if seen == record => record.runs_out(*first) <= now,
-            _ => {
-                self.record = Some((record.clone(), now));
-                false
-            }
-        }
-    }
-
-    /// What has followed the term, once it is over.
-    fn outcome(&mut self, view: &View, before: &Seat) -> Option<String> {
-        let seats = view.seats();
-        let first = seats.first();
-        match view.standing(first) {
-            Standing::Leads(_) => first
-                .filter(|first| first.token != before.token)
-                .map(|first| format!("{} leads (token {})", show::name(first), first.token)),
-            Standing::Unrecorded => first
-                .filter(|first| first.token != before.token)
-                .map(|first| format!("{} is next", show::name(first))),
-            Standing::Vacant => Some("nobody stands for election".to_owned()),
-            // The tree may still be alive.
-            Standing::TakeOver(record) => self
-                .have_run_out(&record)
-                .then(|| "its time has run out, and nobody has taken over".to_owned()),
-            Standing::Unreadable => None,
-        }
+/// What has followed the term, once it is over.
+fn outcome(remains: &mut Remains, view: &View, before: &Seat) -> Option<String> {
+    let seats = view.seats();
+    let first = seats.first();
+    match view.standing(first) {
+        Standing::Leads(_) => first
+            .filter(|first| first.token != before.token)
+            .map(|first| format!("{} leads (token {})", show::name(first), first.token)),
+        Standing::Unrecorded => first
+            .filter(|first| first.token != before.token)
+            .map(|first| format!("{} is next", show::name(first))),
+        Standing::Vacant => Some("nobody stands for election".to_owned()),
+        // The tree may still be alive.
+        Standing::TakeOver(record) => remains
+            .have_run_out(&record)
+            .then(|| "its time has run out, and nobody has taken over".to_owned()),
+        Standing::Unreadable => None,
     }
 }

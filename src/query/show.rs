@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::election::{Layout, Seat, Token};
+use crate::election::{Layout, Seat, Standing, Token};
 use crate::report::escape;
+use crate::timing;
 
 /// A candidate in JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,6 +64,34 @@ fn identity(id: &str, key: &str) -> String {
         format!("(no identity, key {})", escape(key))
     } else {
         escape(id)
+    }
+}
+
+/// The state of the record in JSON; a take-over has so much time `left`.
+pub(super) const fn record(standing: &Standing, left: Duration) -> &'static str {
+    match standing {
+        Standing::Leads(_) => "agrees",
+        Standing::Vacant | Standing::Unrecorded => "absent",
+        Standing::TakeOver(_) if left.is_zero() => "over",
+        Standing::TakeOver(_) => "take-over",
+        Standing::Unreadable => "unreadable",
+    }
+}
+
+/// Why nobody leads, where there is more to it than that nobody stands.
+pub(super) fn reason(standing: &Standing, left: Duration) -> Option<String> {
+    match standing {
+        Standing::TakeOver(record) if left.is_zero() => Some(format!(
+            "an earlier term (token {}) has run out, and nobody has taken over yet",
+            record.token
+        )),
+        Standing::TakeOver(record) => Some(format!(
+            "the command of an earlier term (token {}) may still be running, for at most {} unless it renews",
+            record.token,
+            timing::show(left)
+        )),
+        Standing::Unreadable => Some("the record of an earlier term cannot be read".to_owned()),
+        Standing::Leads(_) | Standing::Vacant | Standing::Unrecorded => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -12,7 +13,6 @@ use crate::clock::BootInstant;
 use crate::election::{LeaseId, Seat, Standing, Token, View};
 use crate::etcd::{Error, Kind, Pool};
 use crate::report::escape;
-use crate::timing;
 
 /// What `status --json` prints. Fields may be added, none will go or change.
 #[derive(Debug, Serialize)]
@@ -132,6 +132,14 @@ async fn look(key: &str, mut pool: Pool) -> Result<Seen, Error> {
     Ok((view, ttls))
 }
 
+/// What an earlier term has left at the most; nothing if there is none.
+fn time_left(standing: &Standing) -> Duration {
+    match standing {
+        Standing::TakeOver(record) => record.time_left(),
+        _ => Duration::ZERO,
+    }
+}
+
 fn report(
     key: &str,
     view: &View,
@@ -151,13 +159,7 @@ fn report(
         key: key.to_owned(),
         layout: view.layout().map(show::layout),
         leader: leader.map(|seat| one(seat, since)),
-        record: match standing {
-            Standing::Leads(_) => "agrees",
-            Standing::Vacant | Standing::Unrecorded => "absent",
-            Standing::TakeOver(record) if record.time_left().is_zero() => "over",
-            Standing::TakeOver(_) => "take-over",
-            Standing::Unreadable => "unreadable",
-        },
+        record: show::record(standing, time_left(standing)),
         take_over: match standing {
             Standing::TakeOver(record) => Some(TakeOver {
                 token: record.token,
@@ -206,36 +208,13 @@ fn text(
             line("leader", led(first, unknown.to_owned()));
             &seats[1..]
         }
-        (_, Standing::TakeOver(record)) if record.time_left().is_zero() => {
-            let token = record.token;
-            line(
-                "leader",
-                format!(
-                    "none: an earlier term (token {token}) has run out, and nobody has taken over yet"
-                ),
-            );
-            seats
-        }
-        (_, Standing::TakeOver(record)) => {
-            line(
-                "leader",
-                format!(
-                    "none: the command of an earlier term (token {}) may still be running, for at most {} unless it renews",
-                    record.token,
-                    timing::show(record.time_left())
-                ),
-            );
-            seats
-        }
-        (_, Standing::Unreadable) => {
-            line(
-                "leader",
-                "none: the record of an earlier term cannot be read".to_owned(),
-            );
-            seats
-        }
         _ => {
-            line("leader", "none".to_owned());
+            let none = "none".to_owned();
+            line(
+                "leader",
+                show::reason(standing, time_left(standing))
+                    .map_or(none, |reason| format!("none: {reason}")),
+            );
             seats
         }
     };
