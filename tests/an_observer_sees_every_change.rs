@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+
 use nix::sys::signal::kill;
 use support::guarded::{Guarded, USER};
-use support::{
-    Candidate, Etcd, KEY, LIMIT, Running, Signal, Value, ask, eventually, require_etcd, within,
-};
+use support::{Candidate, Etcd, KEY, LIMIT, Running, Signal, Value, ask, eventually, require_etcd};
 
 fn candidate(etcd: &Etcd, id: &str) -> Candidate {
     Candidate::new(etcd).id(id)
@@ -195,23 +196,37 @@ fn it_tells_when_a_term_has_run_out() {
     );
 }
 
+/// As `tail -f` does: nothing has to happen for it to notice.
 #[test]
-fn a_reader_that_leaves_is_no_failure() {
+fn it_ends_with_its_reader() {
     if !require_etcd() {
         return;
     }
     let etcd = Etcd::start();
-    let line = format!(
-        "{} observe --key {KEY} --endpoints {} | head -1; echo $?",
-        env!("CARGO_BIN_EXE_leaderrun"),
-        etcd.endpoints()
-    );
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", &line]);
-    let run = Running::spawn("pipe", shell);
-    eventually(LIMIT, || run.stdout().contains("nobody leads"));
-    let leader = candidate(&etcd, "web1").spawn();
-    leader.wait_event("started");
-    assert!(within(LIMIT, || run.try_wait().is_some()).is_some());
-    assert!(run.stderr().is_empty(), "{}", run.stderr());
+    let ignoring = ["env", "--ignore-signal=PIPE"];
+    for (wrapper, signal, code) in [
+        (&[][..], Some(Signal::SIGPIPE as i32), None),
+        (&ignoring[..], None, Some(125)),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut observer = ask(&etcd, &["observe"]).stdout(writer);
+        if !wrapper.is_empty() {
+            observer = observer.under(wrapper);
+        }
+        let observer = observer.spawn();
+        let mut line = String::new();
+        let mut reader = BufReader::new(reader);
+        reader.read_line(&mut line).expect("a line");
+        assert!(line.contains("nobody leads"), "{line}");
+        drop(reader);
+        let status = observer.wait();
+        assert_eq!((status.signal(), status.code()), (signal, code));
+        let silent = code.is_none();
+        assert_eq!(
+            observer.stderr().is_empty(),
+            silent,
+            "{}",
+            observer.stderr()
+        );
+    }
 }

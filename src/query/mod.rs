@@ -22,6 +22,7 @@ use crate::etcd::{Access, Connection, Endpoint, Error, Pool};
 use crate::exit_status::ExitStatus;
 use crate::report::{Level, complain, escape_sentence};
 use crate::runtime;
+use crate::sys::{self, Dispositions, SignalNumber};
 
 /// How long one endpoint is given: as etcdctl has it, long enough for etcd to elect another raft leader.
 const CALL: Duration = Duration::from_secs(5);
@@ -80,6 +81,9 @@ pub enum Wait {
 /// How a question ends.
 type Answer = Result<ExitCode, Trouble>;
 
+/// What ends a program whose reader is gone.
+const SIGPIPE: SignalNumber = SignalNumber(nix::libc::SIGPIPE);
+
 const YES: ExitCode = ExitCode::SUCCESS;
 
 fn no() -> ExitCode {
@@ -135,8 +139,13 @@ pub fn run(query: Query) -> ExitCode {
     };
     match answer {
         Ok(code) => code,
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(Trouble::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => YES,
+        // Only who observes ends with its reader, and as `tail -f` does.
+        Err(Trouble::Output(e))
+            if e.kind() == io::ErrorKind::BrokenPipe
+                && !Dispositions::inherited().ignores(SIGPIPE) =>
+        {
+            sys::die_by_signal(SIGPIPE).into()
+        }
         Err(trouble) => {
             let text = match &trouble {
                 Trouble::Etcd(error) => advise(error, &key, user.as_deref()),

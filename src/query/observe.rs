@@ -3,12 +3,13 @@
 //! Every candidate's coming and going is taken in its order, so that no term is missed, however short. What etcd has
 //! compacted before it could be read is reported as a gap.
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use etcd_client::{Event, EventType, KeyValue};
 
 use super::teller::Teller;
-use super::{Answer, CALL, Place, Trouble, look};
+use super::{Answer, CALL, Place, Trouble, look, output};
 use crate::clock::BootInstant;
 use crate::election::View;
 use crate::etcd::{Backoff, Connection, Kind, Pool, deed};
@@ -30,6 +31,13 @@ struct Observer<'a> {
 }
 
 pub(super) async fn observe(place: &Place, json: bool) -> Answer {
+    tokio::select! {
+        end = observe_for_ever(place, json) => end,
+        () = output::reader_left() => Err(io::Error::from(ErrorKind::BrokenPipe).into()),
+    }
+}
+
+async fn observe_for_ever(place: &Place, json: bool) -> Answer {
     let mut pool = place.pool();
     let key = place.key.as_str();
     // Who asks for nonsense is to know at once; later, everything may heal.

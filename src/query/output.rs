@@ -1,8 +1,12 @@
-//! Standard output: lines that are read at once, or by nobody.
+//! Standard output: lines that are read at once, or by nobody any more.
 
 use std::io::{self, ErrorKind, Write};
+use std::thread;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::Trouble;
 use crate::report::escape_json;
@@ -19,6 +23,32 @@ pub(super) fn answer(text: &str) -> Result<(), Trouble> {
     match say(text) {
         Err(Trouble::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         said => said,
+    }
+}
+
+/// Waits until nobody can read standard output any more, which a write would notice only when there is
+/// something to write. Never ends if standard output is no pipe.
+pub(super) async fn reader_left() {
+    let (tell, told) = oneshot::channel();
+    // Sleeps in the kernel to the end. It is not worth the program if it cannot be had.
+    let watching = thread::Builder::new().spawn(move || {
+        let stdout = io::stdout();
+        // An error is reported without being asked for, and nothing else is.
+        let mut polled = [PollFd::new(
+            std::os::fd::AsFd::as_fd(&stdout),
+            PollFlags::empty(),
+        )];
+        while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+        if polled[0]
+            .revents()
+            .is_some_and(|seen| seen.intersects(gone))
+        {
+            let _ = tell.send(());
+        }
+    });
+    if watching.is_err() || told.await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
