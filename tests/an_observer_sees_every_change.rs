@@ -5,6 +5,8 @@ mod support;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
+use std::thread::sleep;
+use std::time::Duration;
 
 use nix::sys::signal::kill;
 use support::guarded::{Guarded, USER};
@@ -229,4 +231,36 @@ fn it_ends_with_its_reader() {
             observer.stderr()
         );
     }
+}
+
+#[test]
+fn an_outage_is_told_of_once_and_its_end_too() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let observer = ask(&etcd, &["observe", "--json"]).spawn();
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    etcd.kill();
+    eventually(LIMIT, || observer.stderr().contains("warning: "));
+    // Long enough for many attempts.
+    sleep(Duration::from_secs(10));
+    let said = observer.stderr();
+    let reasons: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.rsplit_once(": "))
+        .map(|(_, reason)| reason)
+        .collect();
+    let mut different = reasons.clone();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!(reasons.len(), different.len(), "{said}");
+    assert!(reasons.len() <= 3, "{said}");
+    etcd.restart();
+    eventually(LIMIT, || observer.stderr().contains("etcd answers again"));
+    let leader = candidate(&etcd, "web1").spawn();
+    let token = leader.wait_elected();
+    eventually(LIMIT, || {
+        lines(&observer).iter().any(|l| l["token"] == token)
+    });
 }

@@ -37,7 +37,8 @@ struct StatusFlags {
 
 /// Print a line for each change of an election's leader, until stopped.
 ///
-/// It ends by SIGPIPE when nobody reads its output any more. Exit status: 125 if etcd refuses permission.
+/// It ends by SIGPIPE when nobody reads its output any more. Exit status: 125 if etcd does not answer at the start, or
+/// refuses permission.
 #[derive(Debug, Parser)]
 #[command(name = "leaderrun observe", bin_name = "leaderrun observe")]
 struct ObserveFlags {

@@ -11,9 +11,9 @@ use etcd_client::{Event, EventType, KeyValue};
 use super::teller::Teller;
 use super::{Answer, CALL, Place, Trouble, look, output};
 use crate::clock::BootInstant;
-use crate::election::View;
+use crate::election::{Outage, View};
 use crate::etcd::{Backoff, Connection, Kind, Pool, deed};
-use crate::report::{Level, complain, escape_sentence};
+use crate::report::{Level, LogEvent, TroubleReporter, complain, escape_sentence};
 
 /// How often an endpoint has to show that it is alive.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -28,6 +28,7 @@ struct Observer<'a> {
     key: &'a str,
     view: View,
     teller: Teller,
+    trouble: TroubleReporter,
 }
 
 pub(super) async fn observe(place: &Place, json: bool) -> Answer {
@@ -46,6 +47,7 @@ async fn observe_for_ever(place: &Place, json: bool) -> Answer {
         key,
         view,
         teller: Teller::new(json),
+        trouble: TroubleReporter::new(),
     };
     observer.tell()?;
     let mut backoff = Backoff::new();
@@ -53,7 +55,8 @@ async fn observe_for_ever(place: &Place, json: bool) -> Answer {
     loop {
         let begun = BootInstant::now();
         let end = observer.follow(&mut pool).await;
-        if BootInstant::now().saturating_since(begun) >= SIGN_OF_LIFE {
+        let now = BootInstant::now();
+        if now.saturating_since(begun) >= SIGN_OF_LIFE {
             backoff.reset();
             refused = false;
         }
@@ -68,12 +71,19 @@ async fn observe_for_ever(place: &Place, json: bool) -> Answer {
                 look(&mut pool, key).await?;
             }
             Err(trouble @ (Trouble::Etcd(_) | Trouble::Silent(_))) => {
-                complain(Level::Warn, &escape_sentence(&trouble.to_string()));
+                let reason = trouble.to_string();
+                warn(observer.trouble.failed(Outage::Silent, &reason, now));
                 pool.failed();
                 tokio::time::sleep(backoff.pause(CALL)).await;
             }
             Err(other) => return Err(other),
         }
+    }
+}
+
+fn warn(event: Option<LogEvent>) {
+    if let Some(LogEvent::Warning { message }) = event {
+        complain(Level::Warn, &escape_sentence(&message));
     }
 }
 
@@ -125,6 +135,7 @@ impl Observer<'_> {
                 }
                 self.view = view;
                 self.tell()?;
+                warn(self.trouble.answered(BootInstant::now()));
                 look_at = self.next_look();
             } else if now.saturating_since(heard_at) > PATIENCE {
                 let reason = format!("the watch at {} misses events", pool.endpoint());
