@@ -257,6 +257,87 @@ fn the_status_is_true_also_when_nobody_reads_the_text() {
     assert_eq!(leader.wait_event("stopping")["reason"], "resigned");
 }
 
+/// It is nobody's candidate, but all who compete for it wait for its removal.
+#[test]
+fn a_single_key_without_a_lease_is_shown() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    etcd.put(KEY, "by hand");
+    let asked = ask(&etcd, &["status", "--json"]).output();
+    let report = json(&asked);
+    assert_eq!(asked.code(), 0, "{report}");
+    assert_eq!(report["leader"]["id"], "by hand");
+    assert_eq!(report["leader"]["key"], KEY);
+    assert_eq!(report["leader"]["lease"], Value::Null);
+    assert_eq!(report["leader"]["ttl"], Value::Null);
+    assert_eq!(report["layout"], "single");
+    let waiting = candidate(&etcd, "web1")
+        .args(["--layout", "single"])
+        .spawn();
+    assert_eq!(waiting.wait_event("waiting")["leader"], "by hand");
+    let text = ask(&etcd, &["status"]).output();
+    assert_eq!(text.code(), 0);
+    for says in ["by hand, token ", "no lease, all wait for its removal"] {
+        assert!(text.stdout.contains(says), "{says}: {}", text.stdout);
+    }
+    let observer = ask(&etcd, &["observe"]).spawn();
+    eventually(LIMIT, || {
+        observer.stdout().contains("by hand leads with token ")
+    });
+    let resign = ask(&etcd, &["resign"]).output();
+    assert_eq!(resign.code(), 125, "{}", resign.stdout);
+    let says = "attached to no lease: delete it by hand once you are sure";
+    assert!(resign.stderr.contains(says), "{}", resign.stderr);
+    assert!(etcd.del(KEY));
+    waiting.wait_elected();
+}
+
+/// The term that is recorded was one of the single key, which somebody has deleted and written anew since.
+#[test]
+fn a_single_key_without_a_lease_is_shown_beside_an_earlier_term() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let term = r#"{"token":1,"lease":"1f","ttl":15000,"since":1,"boot":"","ns":0,"d":5,"m":1500}"#;
+    etcd.put(&format!("{KEY}.term"), term);
+    etcd.put(KEY, "by hand");
+    let asked = ask(&etcd, &["status", "--json"]).output();
+    let report = json(&asked);
+    assert_eq!(asked.code(), 1, "{report}");
+    assert_eq!(report["leader"], Value::Null);
+    assert_eq!(report["take_over"]["token"], 1);
+    assert_eq!(report["queue"][0]["id"], "by hand");
+    assert_eq!(report["layout"], "single");
+}
+
+/// In the queue the election's own key is no candidate, whatever is kept there.
+#[test]
+fn a_key_without_a_lease_is_not_shown_beside_a_queue() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    etcd.put(KEY, "a setting");
+    let leader = candidate(&etcd, "web1").ttl("6s").spawn();
+    let token = leader.wait_elected();
+    leader.wait_event("started");
+    let status = || json(&ask(&etcd, &["status", "--json"]).output());
+    let report = status();
+    assert_eq!(report["layout"], "queue");
+    assert_eq!(report["leader"]["id"], "web1");
+    assert_eq!(report["queue"], Value::Array(Vec::new()));
+    // Nobody stands, but the record tells of a term in the queue.
+    leader.signal(Signal::SIGSTOP);
+    assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
+    let report = status();
+    assert_eq!(report["leader"], Value::Null);
+    assert_eq!(report["take_over"]["token"], token);
+    assert_eq!(report["queue"], Value::Array(Vec::new()));
+}
+
 /// What drives a terminal, or shows letters in another order, is written as JSON can write it.
 #[test]
 fn json_is_harmless_on_a_terminal_and_loses_nothing() {

@@ -23,7 +23,7 @@ pub struct Seat {
     pub id: String,
     /// The create revision: the fencing token of its term, once it leads.
     pub token: Token,
-    /// The lease that ends it: the one that it is attached to, or the one in its name.
+    /// The lease that ends it: the one that it is attached to, or the one in its name; 0 for a key that nothing ends.
     pub lease: LeaseId,
     /// Whether it is attached to that lease.
     pub attached: bool,
@@ -154,8 +154,18 @@ impl View {
 
     fn single(&self) -> Option<Seat> {
         let kv = self.found.get(self.names.key.as_bytes())?;
-        // A key without a lease is no candidate's.
-        (kv.lease() != 0).then(|| seat(kv, LeaseId(kv.lease())))
+        let holds = kv.lease() != 0 || self.bars_others(kv);
+        holds.then(|| seat(kv, LeaseId(kv.lease())))
+    }
+
+    /// Whether the election's own key, without a lease, has to be removed before anybody can lead. Beside a queue it is
+    /// no candidate's and may hold anything, and so while the term is recorded of somebody who came later: that was in
+    /// a queue. Otherwise those of the single layout wait for its removal.
+    fn bars_others(&self, kv: &KeyValue) -> bool {
+        let record = self.found.get(self.names.record.as_bytes());
+        let term = record.and_then(|kv| Record::parse(kv.value()));
+        let is_of_queue = term.is_some_and(|term| term.token.0 > kv.create_revision());
+        self.queue().next().is_none() && !is_of_queue
     }
 
     fn queue(&self) -> impl Iterator<Item = Seat> {
@@ -180,6 +190,13 @@ impl View {
                 _ => Standing::TakeOver(record),
             },
         }
+    }
+}
+
+impl Seat {
+    /// Whether there is a lease that ends it.
+    pub fn has_lease(&self) -> bool {
+        self.lease != LeaseId(0)
     }
 }
 
@@ -209,6 +226,6 @@ fn seat(kv: &KeyValue, lease: LeaseId) -> Seat {
         id: name_of(kv),
         token: Token(kv.create_revision()),
         lease,
-        attached: kv.lease() == lease.0,
+        attached: kv.lease() == lease.0 && lease != LeaseId(0),
     }
 }

@@ -24,10 +24,9 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
         (Some(first), Standing::Leads(_)) => first,
         (Some(first), Standing::Unrecorded) => {
             return Err(Trouble::Impossible(format!(
-                "{} holds the election, but no term of a leaderrun is recorded: it cannot be asked to resign \
-                 (end that program, or revoke its lease {})",
+                "{} holds the election, but no term of a leaderrun is recorded: it cannot be asked to resign ({})",
                 show::name(first),
-                first.lease
+                way_out(first)
             )));
         }
         _ => {
@@ -69,6 +68,17 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// How a leader goes that is no leaderrun.
+fn way_out(leader: &Seat) -> String {
+    if leader.has_lease() {
+        return format!("end that program, or revoke its lease {}", leader.lease);
+    }
+    format!(
+        "the key {} is attached to no lease: delete it by hand once you are sure that no command of this election is running",
+        leader.key
+    )
 }
 
 /// What has followed the term, once it is over.

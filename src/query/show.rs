@@ -15,7 +15,8 @@ pub(super) struct SeatJson {
     id: String,
     token: Token,
     key: String,
-    lease: String,
+    /// Absent from a key that is to be removed by hand.
+    lease: Option<String>,
     /// Seconds that its lease has left; absent where that was not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<i64>,
@@ -30,7 +31,7 @@ impl SeatJson {
             id: seat.id.clone(),
             token: seat.token,
             key: seat.key.clone(),
-            lease: seat.lease.to_string(),
+            lease: seat.has_lease().then(|| seat.lease.to_string()),
             ttl,
             since,
         }

@@ -125,7 +125,7 @@ async fn look(key: &str, mut pool: Pool) -> Result<Seen, Error> {
     let connection = pool.connect(until).await?;
     let view = View::read(connection, key, until).await?;
     let mut ttls = HashMap::new();
-    for seat in view.seats() {
+    for seat in view.seats().into_iter().filter(Seat::has_lease) {
         let ttl = connection.time_to_live(seat.lease.0, until).await?;
         ttls.insert(seat.lease, ttl);
     }
@@ -182,6 +182,7 @@ fn text(
     probes: &[Probe],
 ) -> String {
     let lease = |seat: &Seat| match ttls.get(&seat.lease) {
+        _ if !seat.has_lease() => "no lease, all wait for its removal".to_owned(),
         Some(ttl) if *ttl > 0 => format!("lease {}, {ttl}s left", seat.lease),
         _ => format!("lease {}, expired", seat.lease),
     };

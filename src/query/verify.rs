@@ -14,7 +14,7 @@ pub(super) async fn verify(place: &Place, leader_key: &str, token: Token) -> Ans
     // Also where it is not the first: a key that was written by hand may stand before it.
     let leads = ours.is_some_and(|seat| match view.standing(Some(seat)) {
         Standing::Leads(_) => true,
-        Standing::Unrecorded => seats.first() == Some(seat),
+        Standing::Unrecorded => seats.first() == Some(seat) && seat.has_lease(),
         Standing::Vacant | Standing::TakeOver(_) | Standing::Unreadable => false,
     });
     Ok(if leads { YES } else { no() })
