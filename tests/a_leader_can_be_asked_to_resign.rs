@@ -170,3 +170,25 @@ fn resign_waits_no_longer_than_it_was_told_to() {
     let took = now() - begun;
     assert!(took < 4.0, "{took}");
 }
+
+/// Also where etcd says nothing from the start, so that nobody was asked.
+#[test]
+fn resign_gives_up_in_time_when_etcd_does_not_answer() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let proxy = support::Proxy::new(&etcd);
+    proxy.pause();
+    let begun = now();
+    let asked = Candidate::bare()
+        .arg("resign")
+        .args(["--key", KEY, "--endpoints", &proxy.endpoint()])
+        .args(["--wait", "2s"])
+        .output();
+    let took = now() - begun;
+    assert_eq!(asked.code(), 124, "{}", asked.stderr);
+    assert!((2.0..4.0).contains(&took), "{took}");
+    let says = "etcd has not answered in time: whether the leader has been asked is not known";
+    assert!(asked.stderr.contains(says), "{}", asked.stderr);
+}

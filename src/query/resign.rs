@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::remains::Remains;
 use super::{Answer, Place, Trouble, Wait, YES, anywhere, look, no, output, show};
 use crate::election::{Seat, Standing, View, ask_to_resign};
+use crate::etcd::Pool;
 
 /// How often the outcome is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -18,30 +19,20 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
     };
     let mut pool = place.pool();
     let key = place.key.as_str();
-    let view = look(&mut pool, key).await?;
-    let seats = view.seats();
-    let leader = match (seats.first(), view.standing(seats.first())) {
-        (Some(first), Standing::Leads(_)) => first,
-        (Some(first), Standing::Unrecorded) => {
-            return Err(Trouble::Impossible(format!(
-                "{} holds the election, but no term of a leaderrun is recorded: it cannot be asked to resign ({})",
-                show::name(first),
-                way_out(first)
-            )));
-        }
-        _ => {
-            output::answer("nobody leads")?;
-            return Ok(no());
-        }
+    let asking = ask(&mut pool, key);
+    let asked = match give_up {
+        Some(at) => tokio::time::timeout_at(at, asking).await.map_err(|_| {
+            Trouble::Late(
+                "etcd has not answered in time: whether the leader has been asked is not known"
+                    .to_owned(),
+            )
+        })?,
+        None => asking.await,
     };
-    let asked = anywhere(&mut pool, async |c, until| {
-        ask_to_resign(c, key, leader, until).await
-    });
-    if !asked.await? {
-        output::answer("the leader has just changed: nobody was asked")?;
+    let Some(leader) = asked? else {
         return Ok(no());
-    }
-    let who = format!("{} (token {})", show::name(leader), leader.token);
+    };
+    let who = format!("{} (token {})", show::name(&leader), leader.token);
     if wait == Wait::No {
         output::answer(&format!("asked {who} to resign"))?;
         return Ok(YES);
@@ -56,7 +47,7 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
         };
         // A member that fails meanwhile is no reason to give up.
         if let Some(Ok(view)) = view
-            && let Some(outcome) = outcome(&mut remains, &view, leader)
+            && let Some(outcome) = outcome(&mut remains, &view, &leader)
         {
             output::answer(&format!("{who} has resigned: {outcome}"))?;
             return Ok(YES);
@@ -66,8 +57,37 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
                 "{who} was asked to resign, and has not in time"
             )));
         }
-        tokio::time::sleep(LOOK).await;
+        let next = Instant::now() + LOOK;
+        tokio::time::sleep_until(give_up.map_or(next, |at| next.min(at))).await;
     }
+}
+
+/// Asks the leader; yields its seat, or nothing, which has been said, if there is none.
+async fn ask(pool: &mut Pool, key: &str) -> Result<Option<Seat>, Trouble> {
+    let view = look(pool, key).await?;
+    let mut seats = view.seats();
+    let leader = match (seats.first(), view.standing(seats.first())) {
+        (Some(first), Standing::Leads(_)) => first,
+        (Some(first), Standing::Unrecorded) => {
+            return Err(Trouble::Impossible(format!(
+                "{} holds the election, but no term of a leaderrun is recorded: it cannot be asked to resign ({})",
+                show::name(first),
+                way_out(first)
+            )));
+        }
+        _ => {
+            output::answer("nobody leads")?;
+            return Ok(None);
+        }
+    };
+    let asked = anywhere(pool, async |c, until| {
+        ask_to_resign(c, key, leader, until).await
+    });
+    if !asked.await? {
+        output::answer("the leader has just changed: nobody was asked")?;
+        return Ok(None);
+    }
+    Ok(Some(seats.swap_remove(0)))
 }
 
 /// How a leader goes that is no leaderrun.
