@@ -198,6 +198,24 @@ fn it_tells_when_a_term_has_run_out() {
     );
 }
 
+/// Of a term that nobody records there is nothing to see afterwards.
+#[test]
+fn a_short_term_of_a_foreign_leader_is_seen() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let observer = ask(&etcd, &["observe", "--json"]).spawn();
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    etcd.etcdctl(&["lock", KEY, "true"]);
+    let seen = eventually(LIMIT, || {
+        let lines = lines(&observer);
+        (lines.len() == 3).then_some(lines)
+    });
+    assert_eq!(seen[1]["event"], "leader");
+    assert_eq!(seen[2]["event"], "no-leader");
+}
+
 /// As `tail -f` does: nothing has to happen for it to notice.
 #[test]
 fn it_ends_with_its_reader() {

@@ -133,25 +133,24 @@ impl Teller {
             }
             _ => None,
         };
-        if self.told.as_ref().is_some_and(|told| told.is_same(&line)) {
-            self.pending = None;
+        let is_told = self.told.as_ref().is_some_and(|told| told.is_same(&line));
+        if is_told && self.pending.is_none() {
             return Ok(());
         }
         let now = BootInstant::now();
-        // Whoever leads without a record for long goes on without: it is no leaderrun. Nor is it known of one that has
-        // been followed by another.
-        if let Some(pending) = self.pending.take() {
-            let same = pending.line.is_same(&line);
-            if same && !line.is_recorded() && now < pending.until {
+        match self.pending.take() {
+            Some(pending) if !pending.line.is_same(&line) => {
+                self.print(pending.line, pending.revision)?;
+            }
+            Some(pending) if !line.is_recorded() => {
+                // Whoever goes on without a record is no leaderrun.
+                if now >= pending.until {
+                    return self.print(pending.line, pending.revision);
+                }
                 self.pending = Some(pending);
                 return Ok(());
             }
-            if !(same && line.is_recorded()) {
-                self.print(pending.line, pending.revision)?;
-            }
-            if same && !line.is_recorded() {
-                return Ok(());
-            }
+            Some(_) | None => {}
         }
         if line.is_recorded() {
             return self.print(line, view.revision);
