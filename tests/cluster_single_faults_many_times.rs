@@ -126,6 +126,7 @@ fn one_member_of_three_fails_at_a_time() {
             "follower"
         };
         *counts.entry(format!("faults: {role} {kind}")).or_default() += 1;
+        println!("{:8.1} fault {n}: {role} {kind}", support::now());
         begin(&etcd, &network, kind, member);
         // The fault itself, not a wait for something.
         thread::sleep(FAULT);
@@ -137,7 +138,7 @@ fn one_member_of_three_fails_at_a_time() {
                 term.leader.events_named("renewed").len() > renewed
             });
             if let Some((reason, story)) = term.loss() {
-                println!("fault {n}, {role} {kind}: {} lost its term:", term.timeline);
+                println!("{:8.1} {} lost its term:", support::now(), term.timeline);
                 for line in story {
                     println!("  {line}");
                 }
