@@ -112,20 +112,26 @@ fn vim() {
     });
 }
 
+/// Reads all lines, with a pause that the shell shows with that status.
+#[track_caller]
+fn read_with_less(desk: &mut Desk, command: &str, stopped: i32) {
+    desk.pty.line(command);
+    desk.pty.expect(TAKES_THE_SCREEN);
+    desk.pty.expect("line 23");
+    desk.pty.keys("G");
+    desk.pty.expect("line 500");
+    desk.suspend_and_go_on(stopped);
+    desk.pty.expect("line 500");
+    desk.pty.keys("g");
+    desk.pty.expect("line 1\r\n");
+    desk.pty.keys("q");
+    desk.ends_with(0);
+}
+
 #[test]
 fn less() {
     as_if_started_directly("less", |desk, prefix| {
-        desk.pty.line(&format!("{prefix}less lines"));
-        desk.pty.expect(TAKES_THE_SCREEN);
-        desk.pty.expect("line 23");
-        desk.pty.keys("G");
-        desk.pty.expect("line 500");
-        desk.suspend_and_go_on(148);
-        desk.pty.expect("line 500");
-        desk.pty.keys("g");
-        desk.pty.expect("line 1\r\n");
-        desk.pty.keys("q");
-        desk.ends_with(0);
+        read_with_less(desk, &format!("{prefix}less lines"), 148);
     });
 }
 
@@ -133,15 +139,7 @@ fn less() {
 fn less_at_the_end_of_a_pipeline() {
     as_if_started_directly("less", |desk, prefix| {
         // It takes its text from the pipe, and its keys from the terminal.
-        desk.pty.line(&format!("cat lines | {prefix}less"));
-        desk.pty.expect(TAKES_THE_SCREEN);
-        desk.pty.expect("line 23");
-        desk.pty.keys("G");
-        desk.pty.expect("line 500");
-        desk.suspend_and_go_on(128);
-        desk.pty.expect("line 500");
-        desk.pty.keys("q");
-        desk.ends_with(0);
+        read_with_less(desk, &format!("cat lines | {prefix}less"), 128);
     });
 }
 
