@@ -1,4 +1,5 @@
-//! What an operator does to a healthy cluster: hand the raft leadership over, compact, defragment.
+//! What an operator does to a healthy cluster: hand the raft leadership over, compact, defragment, add and remove
+//! members, clear an alarm.
 //! Nobody loses a term or a place by it.
 
 mod support;
@@ -6,8 +7,10 @@ mod support;
 use std::thread;
 
 use etcd_client::{Client, CompactionOptions, PutOptions};
-use support::{Candidate, Etcd, KEY, Running, Signal, Value, require_etcd};
+use support::{Candidate, Etcd, KEY, LIMIT, Running, Signal, Value, eventually, require_etcd};
 use tokio::sync::oneshot;
+
+const KEY_OF_RECORD: &str = "/election/test.term";
 
 /// Writes a few keys, so that there is something to compact; yields the last revision.
 fn write_something(etcd: &Etcd) -> u64 {
@@ -24,15 +27,20 @@ fn compact(etcd: &Etcd) {
 /// Hands the raft leadership over to the next member.
 fn move_leader(etcd: &Etcd) {
     let target = (etcd.leader_index() + 1) % 3;
+    etcd.etcdctl(&["move-leader", &id_of(etcd, etcd.member(target).name())]);
+    etcd.wait_ready();
+    assert_eq!(etcd.leader_index(), target);
+}
+
+/// The member id of that name.
+fn id_of(etcd: &Etcd, name: &str) -> String {
     // "8e9e05c52164694d, started, m0, http://…, http://…, false"
     let list = etcd.etcdctl(&["member", "list"]);
     let mut lines = list
         .lines()
         .map(|line| line.split(", ").collect::<Vec<_>>());
-    let line = lines.find(|fields| fields[2] == etcd.member(target).name());
-    etcd.etcdctl(&["move-leader", line.expect("a member")[0]]);
-    etcd.wait_ready();
-    assert_eq!(etcd.leader_index(), target);
+    let line = lines.find(|fields| fields[2] == name);
+    line.expect("a member")[0].to_owned()
 }
 
 #[track_caller]
@@ -81,6 +89,57 @@ fn moved_leadership_compaction_and_defragmentation_cost_no_term_and_no_place() {
     standby.wait_event("started");
     // Still in the place that it had.
     assert_eq!(standby.events_named("campaigning").len(), 1);
+}
+
+#[test]
+fn added_and_removed_members_cost_no_term() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::cluster(3);
+    let leader = Candidate::new(&etcd).ttl("15s").arg("-v").spawn();
+    let token = leader.wait_elected();
+    // One that never comes up, so that the quorum is three of four meanwhile.
+    let add = ["member", "add", "m3", "--peer-urls=http://127.0.0.1:9"];
+    // Members have to have been connected for five seconds.
+    eventually(LIMIT, || etcd.try_etcdctl(&add).is_ok());
+    renews(&leader, 2);
+    // Not started, it has no name.
+    etcd.etcdctl(&["member", "remove", &id_of(&etcd, "")]);
+    renews(&leader, 2);
+    // The raft leader itself, which hands over and ends.
+    let removed = etcd.leader();
+    let remove = ["member", "remove", &id_of(&etcd, removed.name())];
+    eventually(LIMIT, || etcd.try_etcdctl(&remove).is_ok());
+    eventually(LIMIT, || removed.died());
+    renews(&leader, 3);
+    assert_eq!(leader.events_named("stopping"), Vec::<Value>::new());
+    leader.signal(Signal::SIGTERM);
+    assert_eq!(leader.wait_event("exiting")["status"], 143);
+    assert_eq!(leader.events_named("elected").len(), 1, "token {token}");
+}
+
+#[test]
+fn an_alarm_that_is_cleared_in_time_costs_no_term() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start_with(3, &["--quota-backend-bytes=400000"]);
+    let leader = Candidate::new(&etcd).ttl("60s").arg("-v").spawn();
+    leader.wait_elected();
+    let filler = "x".repeat(20_000);
+    let full = (0..100).any(|_| etcd.try_etcdctl(&["put", "filler", &filler]).is_err());
+    assert!(full, "no alarm");
+    assert!(etcd.etcdctl(&["alarm", "list"]).contains("NOSPACE"));
+    // It knows of it, and that it cannot go on for ever like that.
+    leader.wait_event("renewal-failed");
+    assert!(etcd.del("filler"));
+    let revision = etcd.entry(KEY_OF_RECORD).expect("the record").mod_revision;
+    etcd.etcdctl(&["compact", "--physical", &revision.to_string()]);
+    etcd.etcdctl(&["defrag"]);
+    etcd.etcdctl(&["alarm", "disarm"]);
+    renews(&leader, 2);
+    assert_eq!(leader.events_named("stopping"), Vec::<Value>::new());
 }
 
 /// A queue of candidates that leave from its end, one by one, so that a standby behind them begins

@@ -41,6 +41,7 @@ fn term(etcd: &Etcd, network: &Network, n: usize, timeline: &'static str) -> Ter
         .key(format!("/election/{n}"))
         .args(timeline.split(' '))
         .args(["-v", "--on-loss", "campaign"])
+        .command(&["sleep", "infinity"])
         .on(network.node(HOST))
         .spawn();
     leader.wait_elected();

@@ -386,7 +386,7 @@ impl Member {
     }
 
     /// Whether the process ended although nobody killed it.
-    fn died(&self) -> bool {
+    pub fn died(&self) -> bool {
         match &mut *self.process() {
             Process::Running(child) => !matches!(child.try_wait(), Ok(None)),
             Process::Frozen(_) | Process::Dead => false,
