@@ -64,6 +64,7 @@ fn others(leader: Option<Pid>) -> Vec<Process> {
 
 /// What is to die does so within this time, as a rule; rounds are that frequent at first.
 const SOON: Duration = Duration::from_millis(30);
+/// For so long it comes before all others.
 const HURRY: Duration = Duration::from_millis(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -17,17 +17,14 @@ impl Shared {
     pub(super) fn sweep(&self, children: &SignalFd, tell: &UnboundedSender<News>) {
         let mut complain_at = BootInstant::now() + Duration::from_secs(1);
         let mut pause = Duration::from_millis(5);
-        if let Some(leaf) = &self.leaf {
-            let _ = leaf.kill();
-        }
         while self.duty().dismissed.is_none() {
+            if let Some(leaf) = &self.leaf {
+                let _ = leaf.kill();
+            }
             // An error shows nothing, and nothing seen is no proof.
             let ours = self.unspared(sys::children_of).unwrap_or_default();
             if ours.is_empty() && self.is_proven_empty() {
                 return;
-            }
-            if let Some(leaf) = &self.leaf {
-                let _ = leaf.kill();
             }
             let not_permitted = kill_all(&ours);
             let mut reaped = false;
