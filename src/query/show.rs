@@ -96,8 +96,14 @@ pub(super) fn reason(standing: &Standing, left: Duration) -> Option<String> {
     }
 }
 
-/// `since 2026-11-25 07:00:00 UTC (3m 2s)`.
+/// The last second of the year 9999, in Unix seconds: no later date can be told.
+const LAST_DATE: u64 = 253_402_300_799;
+
+/// `since 2026-11-25 07:00:00 UTC (3m 2s)`, or as it is where somebody wrote no date into the record.
 pub(super) fn since(unix: u64) -> String {
+    if unix > LAST_DATE {
+        return format!("since {unix} s (no date)");
+    }
     let then = UNIX_EPOCH + Duration::from_secs(unix);
     let passed = SystemTime::now().duration_since(then).unwrap_or_default();
     let passed = humantime::format_duration(Duration::from_secs(passed.as_secs()));
@@ -114,5 +120,19 @@ pub(super) const fn layout(layout: Layout) -> &'static str {
     match layout {
         Layout::Queue => "queue",
         Layout::Single => "single",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_in_a_record_is_too_large_to_be_told() {
+        assert!(since(0).starts_with("since 1970-01-01 00:00:00 UTC ("));
+        assert_eq!(since(LAST_DATE), "since 9999-12-31 23:59:59 UTC (0s)");
+        for unix in [LAST_DATE + 1, u64::MAX] {
+            assert_eq!(since(unix), format!("since {unix} s (no date)"));
+        }
     }
 }
