@@ -8,7 +8,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::sys::signal::kill;
 use support::guarded::{Guarded, USER};
 use support::{Candidate, Etcd, KEY, LIMIT, Running, Signal, Value, ask, eventually, require_etcd};
 
@@ -161,10 +160,7 @@ fn it_tells_when_a_term_has_run_out() {
         .spawn();
     let token = leader.wait_elected();
     leader.wait_event("started");
-    let guardian = leader.guardian_pid();
-    leader.signal(Signal::SIGSTOP);
-    kill(guardian, Signal::SIGKILL).expect("it lives");
-    leader.signal(Signal::SIGKILL);
+    leader.kill_both();
     assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
     let seen = eventually(LIMIT, || {
         let lines = lines(&observer);

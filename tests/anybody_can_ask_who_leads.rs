@@ -2,7 +2,6 @@
 
 mod support;
 
-use nix::sys::signal::kill;
 use support::guarded::Guarded;
 use support::{
     Beat, Candidate, Etcd, Finished, KEY, LIMIT, Running, Signal, Value, ask, eventually, now,
@@ -140,10 +139,7 @@ fn status_tells_that_a_term_has_run_out() {
         .spawn();
     let token = leader.wait_elected();
     leader.wait_event("started");
-    let guardian = leader.guardian_pid();
-    leader.signal(Signal::SIGSTOP);
-    kill(guardian, Signal::SIGKILL).expect("it lives");
-    leader.signal(Signal::SIGKILL);
+    leader.kill_both();
     let report = eventually(LIMIT, || {
         let report = json(&ask(&etcd, &["status", "--json"]).output());
         (report["record"] == "over").then_some(report)

@@ -134,14 +134,6 @@ fn wait_warning(run: &Running, text: &str) {
     });
 }
 
-/// Stopped first, so that neither can clean up after the other.
-fn kill_both(leader: &Running) {
-    let guardian = leader.guardian_pid();
-    leader.signal(Signal::SIGSTOP);
-    kill(guardian, Signal::SIGKILL);
-    leader.signal(Signal::SIGKILL);
-}
-
 /// The kernel kills the command itself then; what that has started is nobody's, until another leaderrun comes
 /// to the same cgroup: before it campaigns.
 #[test]
@@ -162,7 +154,7 @@ fn nothing_alive_is_left_in_it_by_a_killed_family() {
     let spared = orphaned.command_pid();
 
     let command = killed.command_pid();
-    kill_both(&killed);
+    killed.kill_both();
     killed.wait();
     eventually(LIMIT, || !is_alive(command));
     assert!(is_alive(daemon), "or this test shows nothing");
@@ -186,7 +178,7 @@ fn a_standby_ends_what_a_killed_leader_has_left() {
     let (leader, token, daemon) = place.leader_with_daemon(&etcd, &beat);
     let standby = place.candidate(&etcd).life(beat.life()).spawn();
     standby.wait_event("waiting");
-    kill_both(&leader);
+    leader.kill_both();
     let second = standby.wait_elected();
     wait_warning(&standby, "killed what an earlier run");
     beat.wait_stamp(second, "start");
@@ -204,7 +196,7 @@ fn what_may_not_be_killed_is_told() {
     let Some(place) = Place::new() else { return };
     let (etcd, beat) = (Etcd::start(), Beat::new());
     let (killed, _, daemon) = place.leader_with_daemon(&etcd, &beat);
-    kill_both(&killed);
+    killed.kill_both();
     killed.wait();
     let begun = now();
     let other = place
@@ -257,7 +249,7 @@ fn those_of_killed_families_are_removed_by_later_ones() {
     let Some(place) = Place::new() else { return };
     let etcd = Etcd::start();
     let killed = place.leader(&etcd);
-    kill_both(&killed);
+    killed.kill_both();
     killed.wait_gone();
     let left = place.leaves();
     assert_eq!(left.len(), 1, "or this test shows nothing");

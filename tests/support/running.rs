@@ -167,6 +167,15 @@ impl Running {
         killpg(self.pid, signal).expect("a candidate with own_group()");
     }
 
+    /// Kills supervisor and guardian, the first stopped before, so that neither can clean up after the other.
+    #[track_caller]
+    pub fn kill_both(&self) {
+        let guardian = self.guardian_pid();
+        self.signal(Signal::SIGSTOP);
+        kill(guardian, Signal::SIGKILL).expect("a guardian whose parent does not reap");
+        self.signal(Signal::SIGKILL);
+    }
+
     /// Waits for the end of the started process; its tree may live on.
     #[track_caller]
     pub fn wait(&self) -> ExitStatus {
