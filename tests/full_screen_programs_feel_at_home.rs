@@ -59,15 +59,19 @@ impl Desk {
         self.pty.expect(TAKES_THE_SCREEN);
     }
 
-    /// The program has to wait for keys: less may otherwise note the signal, read the next key first, and stop then.
+    /// Waits until the program waits for keys. A signal would otherwise find less about to read the next key first,
+    /// or cut short what top is writing, which top takes for a failure.
+    #[track_caller]
+    fn rest(&self) {
+        eventually(LIMIT, || {
+            let mut processes = self.pty.processes().into_iter();
+            processes.any(|pid| rests(pid, self.program))
+        });
+    }
+
     #[track_caller]
     fn suspend(&mut self, status: i32) {
-        eventually(LIMIT, || {
-            self.pty
-                .processes()
-                .into_iter()
-                .any(|pid| rests(pid, self.program))
-        });
+        self.rest();
         self.pty.keys(CTRL_Z);
         self.pty.expect("Stopped");
         self.pty.prompt(status);
@@ -149,16 +153,20 @@ fn top() {
         // An hour, so that what it draws is drawn for a key or the window.
         desk.pty.line(&format!("{prefix}top -d 3600"));
         desk.pty.expect("load average");
+        desk.rest();
         desk.pty.resize(30, 120);
         desk.pty.expect("load average");
+        desk.rest();
         desk.pty.keys(" ");
         desk.pty.expect("load average");
+        desk.rest();
         desk.pty.resize(24, 200);
         desk.pty.expect("load average");
         // It takes no other screen, and stops itself by SIGSTOP.
         desk.suspend(147);
         desk.pty.line("fg");
         desk.pty.expect("load average");
+        desk.rest();
         desk.pty.keys("q");
         desk.pty.prompt(0);
         desk.assert_modes();
