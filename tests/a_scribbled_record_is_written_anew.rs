@@ -56,3 +56,38 @@ fn garbage_in_the_record_is_overwritten_and_the_term_goes_on() {
     standby.wait_elected();
     assert!(now() - asked < TTL - 1.0, "{}", now() - asked);
 }
+
+/// Garbage would keep everybody waiting, for nobody.
+#[test]
+fn garbage_goes_with_the_term() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let record = format!("{KEY}.term");
+    // Renewals are far apart: it is not written anew before the end.
+    let leader = || Candidate::new(&etcd).ttl("120s").args(["--cgroup", "off"]);
+    for kills in [false, true] {
+        let running = leader().spawn();
+        running.wait_event("started");
+        etcd.put(&record, "garbage");
+        running.signal(if kills {
+            Signal::SIGKILL
+        } else {
+            Signal::SIGTERM
+        });
+        running.wait();
+        eventually(LIMIT, || etcd.get(&record).is_none());
+        eventually(LIMIT, || etcd.keys(&format!("{KEY}/")).is_empty());
+    }
+    // That of another's term is not the standby's to remove.
+    let first = leader().spawn();
+    first.wait_elected();
+    let standby = leader().spawn();
+    standby.wait_event("waiting");
+    etcd.put(&record, "garbage");
+    standby.signal(Signal::SIGKILL);
+    standby.wait();
+    eventually(LIMIT, || etcd.keys(&format!("{KEY}/")).len() == 1);
+    assert_eq!(etcd.get(&record).as_deref(), Some("garbage"));
+}

@@ -526,7 +526,7 @@ async fn an_orphan_is_released_by_its_lease_alone() {
         let lease = orphan.lease();
         drop(orphan);
         let until = BootInstant::now() + Duration::from_secs(5);
-        release_orphan(&config(both.clone(), "", 60), lease, until)
+        release_orphan(&config(both.clone(), "", 60), lease, false, until)
             .await
             .unwrap();
     }
@@ -537,7 +537,9 @@ async fn an_orphan_is_released_by_its_lease_alone() {
     // Nobody is there: said in time.
     let dead = config(endpoint_of(&nobody), "", 60);
     let until = BootInstant::now() + Duration::from_millis(500);
-    let error = release_orphan(&dead, LeaseId(5), until).await.unwrap_err();
+    let error = release_orphan(&dead, LeaseId(5), false, until)
+        .await
+        .unwrap_err();
     assert!(error.contains("Connection refused"), "{error}");
 }
 

@@ -23,6 +23,7 @@ pub(super) const CALL: Duration = Duration::from_secs(2);
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// What may be ours in etcd.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// The lease of the candidacy.
@@ -33,6 +34,8 @@ pub(super) struct Held {
     pub queued: bool,
     /// Whether a transaction that begins a term may have been sent.
     pub begun: bool,
+    /// Whether it did: the record is ours, or was.
+    pub led: bool,
     /// Whether the record is to stand when the rest is given back.
     pub keep_record: bool,
     /// Leases of ours that are of no use and could not be revoked yet.
@@ -60,6 +63,7 @@ impl Held {
         }
         self.token = None;
         self.begun = false;
+        self.led = false;
     }
 }
 
@@ -100,6 +104,11 @@ pub(super) struct Campaign {
     pub joined: bool,
     /// When the last attempt at joining began.
     pub last_join: Option<BootInstant>,
+    /// How many candidacies in a row were lost at once.
+    pub fleeting: u32,
+    pub displaced: Reminder,
+    /// How often the same lease could not be revoked.
+    pub vain_revokes: usize,
     /// The largest token that a candidacy of ours has had.
     pub newest: Option<Token>,
     /// The last leader that the supervisor was told of.
@@ -140,6 +149,9 @@ impl Campaign {
             on_lease,
             joined: false,
             last_join: None,
+            fleeting: 0,
+            displaced: Reminder::default(),
+            vain_revokes: 0,
             newest: None,
             leader: None,
             leads_since: None,
@@ -220,7 +232,7 @@ impl Campaign {
         self.failures += 1;
         let hopeless = matches!(error.kind, Kind::UnknownName | Kind::Untrusted);
         self.hopeless += usize::from(hopeless);
-        let refused = matches!(error.kind, Kind::Refused | Kind::NoLogin | Kind::Settings);
+        let refused = error.is_refusal() || error.kind == Kind::Settings;
         let round = self.pool.len();
         if refused {
             let text = advise(&error, &self.config.key, self.pool.user());

@@ -10,6 +10,7 @@ mod advice;
 mod ask;
 mod campaign;
 mod candidate;
+mod history;
 mod names;
 mod orphan;
 mod queue;
@@ -22,6 +23,7 @@ mod standby;
 mod take_over;
 mod task;
 mod term;
+mod turn;
 mod view;
 
 pub use advice::advice;

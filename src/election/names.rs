@@ -43,7 +43,9 @@ impl Names {
             return None;
         }
         let digits = std::str::from_utf8(rest).ok()?;
-        i64::from_str_radix(digits, 16).ok().map(LeaseId)
+        let lease = i64::from_str_radix(digits, 16).ok()?;
+        // To etcd, lease 0 is none.
+        (lease > 0).then_some(LeaseId(lease))
     }
 }
 
@@ -73,8 +75,10 @@ mod tests {
         ] {
             assert_eq!(lease(foreign), None, "{foreign}");
         }
-        // No lease has more than 63 bits.
-        assert_eq!(lease("/e/x/8000000000000000"), None);
+        // No lease has more than 63 bits, or none at all.
+        for none in ["8000000000000000", "0", "00"] {
+            assert_eq!(lease(&format!("/e/x/{none}")), None, "{none}");
+        }
     }
 
     proptest! {

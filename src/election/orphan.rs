@@ -54,19 +54,22 @@ pub async fn hold_orphan(
 /// Releases the leadership, or the place in the queue, of a supervisor that was killed.
 ///
 /// `lease` is the candidacy's lease as it was announced before it was granted; that is enough to
-/// find the rest. The caller has to know that the process tree is empty. Tells what there was.
+/// find the rest; `led` tells whether a command ran under it. The caller has to know that the process
+/// tree is empty. Tells what there was.
 ///
 /// # Errors
 /// What went wrong last, if etcd could not be told by `until`.
 pub async fn release_orphan(
     config: &Config,
     lease: LeaseId,
+    led: bool,
     until: BootInstant,
 ) -> Result<GivenUp, String> {
     let mut pool = Pool::new(config.endpoints.clone(), config.access.clone());
     let held = Held {
         lease: Some(lease),
         begun: true,
+        led,
         ..Held::default()
     };
     release(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Leader, LeaseId, Token};
 use crate::clock::{BootInstant, ClockIdentity};
-use crate::timing::Deadline;
+use crate::timing::{Deadline, MAX_TTL, MIN_TTL};
 
 /// One term, as others need to know it. Unknown fields are ignored, so that a later version may
 /// add some.
@@ -31,6 +31,8 @@ pub struct Record {
     pub deadline: Deadline,
     /// From the deadline until another may start, by the holder's settings.
     pub margin: Duration,
+    /// Whether the term has ended in order: nothing of its command is alive, and nobody has to wait.
+    pub over: bool,
 }
 
 /// The value in etcd.
@@ -51,6 +53,8 @@ struct Json {
     d: BootInstant,
     /// The margin, milliseconds.
     m: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    over: bool,
 }
 
 impl Record {
@@ -68,6 +72,7 @@ impl Record {
             ns: self.clock.time_namespace,
             d: self.deadline.0,
             m: millis_up(self.margin),
+            over: self.over,
         })
         .expect("numbers and strings")
     }
@@ -76,15 +81,15 @@ impl Record {
     /// may go on.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let json: Json = serde_json::from_slice(value).ok()?;
-        // A term of no length at all is nothing that a leaderrun writes; to believe it would be
-        // to start at once.
-        if json.ttl < 1000 {
-            return None;
-        }
-        Some(Self {
+        let ttl = Duration::from_millis(json.ttl);
+        let lease = LeaseId(i64::from_str_radix(&json.lease, 16).ok()?);
+        // What no leaderrun writes is not to be believed: a term of no length at all would have others start at
+        // once, and one that is longer than any lease would have them wait for ever, without a word why.
+        let possible = (MIN_TTL..=MAX_TTL).contains(&ttl) && json.token.0 > 0 && lease.0 > 0;
+        possible.then_some(Self {
             token: json.token,
-            lease: LeaseId(i64::from_str_radix(&json.lease, 16).ok()?),
-            ttl: Duration::from_millis(json.ttl),
+            lease,
+            ttl,
             since: json.since,
             clock: ClockIdentity {
                 boot_id: json.boot,
@@ -92,6 +97,7 @@ impl Record {
             },
             deadline: Deadline(json.d),
             margin: Duration::from_millis(json.m),
+            over: json.over,
         })
     }
 
@@ -136,13 +142,13 @@ fn millis_up(d: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timing::MAX_TTL;
     use proptest::prelude::*;
 
     prop_compose! {
         fn any_record()(
             token in 1_i64.., lease in 1_i64.., ttl in 2_u64..=MAX_TTL.as_secs(), since in 0_u64..9_999_999_999,
             ns in 0_u64..=u64::from(u32::MAX), end in any::<u64>(), margin in 200_u64..MAX_TTL.as_secs() * 1000,
+            over in any::<bool>(),
         ) -> Record {
             Record {
                 token: Token(token),
@@ -152,6 +158,7 @@ mod tests {
                 clock: ClockIdentity { boot_id: "c8f70ee6f1d34a0f9d1a0e0a0b0c0d0e".into(), time_namespace: ns },
                 deadline: Deadline(BootInstant::from_duration(Duration::from_nanos(end))),
                 margin: Duration::from_millis(margin),
+                over,
             }
         }
     }
@@ -160,7 +167,8 @@ mod tests {
         #[test]
         fn a_record_is_short_and_survives_the_journey(record in any_record()) {
             let json = record.to_json();
-            prop_assert!(json.len() < 200, "{} bytes: {json}", json.len());
+            // The end of a term is written only once.
+            prop_assert!(record.over || json.len() < 200, "{} bytes: {json}", json.len());
             prop_assert_eq!(Record::parse(json.as_bytes()), Some(record));
         }
 
@@ -184,6 +192,7 @@ mod tests {
             },
             deadline: Deadline(BootInstant::from_duration(Duration::MAX)),
             margin: MAX_TTL,
+            over: false,
         };
         assert!(longest.to_json().len() < 200, "{}", longest.to_json());
     }
@@ -198,7 +207,24 @@ mod tests {
             let without = value.replacen(&format!("\"{field}\""), "\"other\"", 1);
             assert_eq!(Record::parse(without.as_bytes()), None, "{field}");
         }
-        assert_eq!(Record::parse(value.replace("15000", "0").as_bytes()), None);
+        assert!(!record.over);
+        let over = value.replace("\"new\":[1]", "\"over\":true");
+        assert!(Record::parse(over.as_bytes()).unwrap().over);
+    }
+
+    #[test]
+    fn what_no_leaderrun_writes_is_not_believed() {
+        let value =
+            r#"{"token":7,"lease":"1f","ttl":15000,"since":1,"boot":"","ns":0,"d":5,"m":1500}"#;
+        let with = |from: &str, to: &str| Record::parse(value.replace(from, to).as_bytes());
+        assert!(with("none", "").is_some());
+        for ttl in ["0", "1999", "9000000000001", "18446744073709551615"] {
+            assert_eq!(with("15000", ttl), None, "{ttl}");
+        }
+        assert_eq!(with("\"token\":7", "\"token\":-7"), None);
+        for lease in ["0", "-7", "8000000000000000"] {
+            assert_eq!(with("1f", lease), None, "{lease}");
+        }
         assert_eq!(Record::parse(b"\xff"), None);
         assert_eq!(Record::parse(b""), None);
     }

@@ -1,5 +1,8 @@
 //! Giving back what is ours in etcd: record and candidate key in one transaction, then the lease.
 //!
+//! That both go at once tells others that the term has ended. Where the key was lost before, the record says first
+//! that the term is over, since one that only goes might have been deleted by hand over a living process tree.
+//!
 //! What is ours is read first and removed under comparisons, so a renewal that was cancelled on
 //! its way can neither slip in between nor be followed by nothing: either it comes first and the
 //! comparison fails, or it comes later and its own comparisons do.
@@ -106,15 +109,16 @@ async fn remove_keys(
             true => GivenUp::All,
             false => held.but_record(),
         };
-        let Some(txn) = removal(&found, &key, names, lease, held) else {
+        let Some((what, txn)) = removal(&found, &key, names, lease, held) else {
             return Ok(if stands { given_up } else { GivenUp::Nothing });
         };
-        if connection
-            .txn("release the leadership", txn, 0, until)
-            .await?
-            .succeeded
-        {
-            return Ok(given_up);
+        let done = connection.txn("release the leadership", txn, 0, until);
+        if done.await?.succeeded {
+            match what {
+                // What is over is to be removed as well.
+                Removal::Announced => continue,
+                Removal::Done => return Ok(given_up),
+            }
         }
         if BootInstant::now() >= until {
             let reason = "the keys keep changing".to_owned();
@@ -128,20 +132,46 @@ async fn remove_keys(
     }
 }
 
+/// What a transaction leads to.
+enum Removal {
+    /// The record says that the term is over.
+    Announced,
+    Done,
+}
+
 /// The transaction that removes what is ours of what was found; `None` if nothing is.
-fn removal(found: &Found, key: &str, names: &Names, lease: LeaseId, held: &Held) -> Option<Txn> {
+fn removal(
+    found: &Found,
+    key: &str,
+    names: &Names,
+    lease: LeaseId,
+    held: &Held,
+) -> Option<(Removal, Txn)> {
     let record_key = names.record.as_str();
     let record = our_record(found, lease, held);
-    let may_come = record.is_none() && held.begun;
-    let (record, token) = (
-        record.filter(|_| !held.keep_record),
-        held.token.or(record.as_ref().map(|(_, token)| *token)),
-    );
+    let token = held.token.or(record.as_ref().map(|(_, r)| r.token));
     // A single key that is attached to another lease by now is that of a client of the recipe.
     let of_another =
         |kv: &&KeyValue| names.layout == Layout::Single && kv.lease() != 0 && kv.lease() != lease.0;
     let own = found.own.as_ref().filter(|kv| is_ours(kv, lease, token));
     let own = own.filter(|kv| !of_another(kv));
+    let record = match record {
+        Some((kv, record)) if own.is_none() && !held.keep_record && !record.over => {
+            let over = Record {
+                over: true,
+                ..record
+            };
+            let txn = Txn::new()
+                .when([Version::At(kv.mod_revision()).compare(record_key)])
+                .and_then([TxnOp::put(record_key, over.to_json(), None)]);
+            return Some((Removal::Announced, txn));
+        }
+        Some((kv, _)) => Some(kv),
+        // While our key stands, nobody else can have begun a term: what cannot be read was our record.
+        None => scribbled(found).filter(|_| own.is_some() && held.led),
+    };
+    let may_come = record.is_none() && held.begun;
+    let record = record.filter(|_| !held.keep_record);
     if own.is_none() && record.is_none() {
         return None;
     }
@@ -155,7 +185,7 @@ fn removal(found: &Found, key: &str, names: &Names, lease: LeaseId, held: &Held)
         ));
         deletes.push(TxnOp::delete(key, None));
     }
-    if let Some((kv, _)) = record {
+    if let Some(kv) = record {
         compares.push(Compare::mod_revision(
             record_key,
             CompareOp::Equal,
@@ -171,15 +201,21 @@ fn removal(found: &Found, key: &str, names: &Names, lease: LeaseId, held: &Held)
             .map_or(Version::Absent, |kv| Version::At(kv.mod_revision()));
         compares.push(seen.compare(record_key));
     }
-    Some(Txn::new().when(compares).and_then(deletes))
+    Some((Removal::Done, Txn::new().when(compares).and_then(deletes)))
 }
 
-/// The record that was found and its token, if it is ours.
-fn our_record<'a>(found: &'a Found, lease: LeaseId, held: &Held) -> Option<(&'a KeyValue, Token)> {
+/// The record that was found, if it is ours.
+fn our_record<'a>(found: &'a Found, lease: LeaseId, held: &Held) -> Option<(&'a KeyValue, Record)> {
     let kv = found.record.as_ref()?;
     let record = Record::parse(kv.value())?;
     let ours = record.lease == lease && held.token.is_none_or(|t| t == record.token);
-    ours.then_some((kv, record.token))
+    ours.then_some((kv, record))
+}
+
+/// A record that nobody can read.
+fn scribbled(found: &Found) -> Option<&KeyValue> {
+    let kv = found.record.as_ref()?;
+    Record::parse(kv.value()).is_none().then_some(kv)
 }
 
 /// Our key by its create revision, also when it was attached to another lease by hand; without

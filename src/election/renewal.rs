@@ -268,6 +268,7 @@ impl Campaign {
             clock: self.clock.clone(),
             deadline: timeline.deadline(sent),
             margin: timeline.margin(),
+            over: false,
         }
     }
 

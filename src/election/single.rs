@@ -157,8 +157,7 @@ impl Campaign {
             let record = Record::parse(kv.value());
             record.is_some_and(|r| BootInstant::now() < self.observer.free_at(&r, first))
         } else {
-            // Without a key of our own nobody can tell the end of a term from a deletion by hand.
-            self.observer.forget();
+            self.found_no_record(revision, arrived, true, until).await?;
             false
         };
         let token = match own {

@@ -2,16 +2,14 @@
 //! record of an earlier term, until the transaction that begins our own.
 
 use std::collections::HashSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use etcd_client::KeyValue;
+use std::time::Duration;
 
 use super::campaign::Campaign;
 use super::candidate::Candidate;
 use super::queue::{BETWEEN_LOOKS, Look, Place};
-use super::record::Record;
-use super::renewal::{Found, Renewal, Tenure, Version, Written};
-use super::{ElectionError, Event, Token, Wait};
+use super::renewal::{Found, Renewal, Tenure};
+use super::turn::tenure;
+use super::{ElectionError, Event, Layout, Token, Wait};
 use crate::clock::BootInstant;
 use crate::etcd::{Change, Error, Kind, sleep_until};
 use crate::rules::Rule;
@@ -30,7 +28,7 @@ pub(super) enum Stood {
 }
 
 /// What a look leads to.
-enum Step {
+pub(super) enum Step {
     Done(Stood),
     /// Wait for a change of this key after this revision, or for an instant.
     Watch(String, i64, Option<BootInstant>),
@@ -38,14 +36,17 @@ enum Step {
     LookAgain,
 }
 
-struct Standby {
-    candidate: Candidate,
+/// A place in the queue.
+pub(super) struct Standby {
+    pub candidate: Candidate,
     /// Leases in the names of detached keys that are known to be gone.
     dead: HashSet<super::LeaseId>,
     told: Option<Wait>,
     /// The term that we, who are next, are waiting for, and since when.
-    waited_for: Option<(Token, BootInstant)>,
+    pub waited_for: Option<(Token, BootInstant)>,
     next_keepalive: BootInstant,
+    /// How often in a row etcd refused what a candidate has to do.
+    refused: u32,
     /// When the last look began.
     looked: BootInstant,
 }
@@ -78,6 +79,7 @@ impl Campaign {
             dead: HashSet::new(),
             told: None,
             waited_for: None,
+            refused: 0,
             looked: BootInstant::now(),
         };
         loop {
@@ -90,6 +92,7 @@ impl Campaign {
             let failed = match self.step(&mut standby).await {
                 Ok(Step::Done(stood)) => {
                     if matches!(stood, Stood::Begun(..)) {
+                        self.held.led = true;
                         self.observer.forget();
                     }
                     return Ok(stood);
@@ -98,7 +101,11 @@ impl Campaign {
                 Ok(Step::Watch(key, revision, until)) => {
                     let waited = self.wait_for(&standby, &key, revision, until).await;
                     // Not before: looks that succeed and watches that fail are no progress.
-                    waited.map(|()| self.went_well()).err()
+                    if waited.is_ok() {
+                        self.went_well();
+                        standby.refused = 0;
+                    }
+                    waited.err()
                 }
                 Err(error) => Some(error),
             };
@@ -106,7 +113,14 @@ impl Campaign {
                 && !standby.stood_still()
             {
                 let longest = standby.candidate.timeline().interval();
+                standby.refused += u32::from(error.is_refusal());
                 self.trouble(error, longest).await?;
+                // Others must not wait for somebody who may not lead.
+                if standby.refused > 1 {
+                    return Ok(Stood::Displaced(
+                        "etcd refuses us what a candidate has to do",
+                    ));
+                }
             }
             sleep_until(looked + BETWEEN_LOOKS).await;
         }
@@ -177,8 +191,10 @@ impl Campaign {
                 .saw(kv.mod_revision(), kv.value(), look.arrived, token)
         });
         if look.record.is_none() {
-            self.observer
-                .saw_none(look.arrived, token, |t| look.stands(t));
+            let (revision, arrived) = (look.revision, look.arrived);
+            let stood = self.stood_since_the_record(&look, token);
+            self.found_no_record(revision, arrived, stood, until)
+                .await?;
         }
         let place = look.place(
             standby.candidate.lease(),
@@ -210,117 +226,11 @@ impl Campaign {
         }
     }
 
-    /// We are next, and no term is recorded; but one may have been until somebody deleted it.
-    async fn nobody_before(&mut self, standby: &mut Standby, look: &Look) -> Result<Step, Error> {
-        match self.observer.vanished() {
-            Some(gone) if !Rule::Record.is_off() && !Rule::TakeOverWait.is_off() => {
-                let wait = Wait::Record {
-                    holder: Some(gone.holder),
-                    until: Some(gone.until),
-                };
-                self.tell_wait(standby, wait);
-                Ok(Step::Watch(
-                    self.names.record.clone(),
-                    look.revision,
-                    Some(gone.until),
-                ))
-            }
-            _ => self.begin(standby, Version::Absent).await,
-        }
-    }
-
-    /// We are next, but a term is recorded.
-    async fn next_in_line(
-        &mut self,
-        standby: &mut Standby,
-        kv: &KeyValue,
-        first_seen: BootInstant,
-        look: &Look,
-    ) -> Result<Step, Error> {
-        let record = Record::parse(kv.value());
-        let free_at = record
-            .as_ref()
-            .map(|r| self.observer.free_at(r, first_seen));
-        if Rule::TakeOverWait.is_off() || free_at.is_some_and(|at| BootInstant::now() >= at) {
-            return self.begin(standby, Version::At(kv.mod_revision())).await;
-        }
-        if let Some(record) = &record {
-            self.remind_of(standby, record);
-        } else {
-            let text = format!(
-                "the record {} of an earlier term cannot be understood, so nobody can know when its holder is dead: \
-                 once you are sure that no command of this election is running, delete that key by hand \
-                 (etcdctl del {0})",
-                self.names.record
-            );
-            if self.record_warning.is_due(&text) {
-                self.warn(text);
-            }
-        }
-        self.tell_wait(
-            standby,
-            Wait::Record {
-                holder: record.map(|r| r.token),
-                until: free_at,
-            },
-        );
-        Ok(Step::Watch(
-            self.names.record.clone(),
-            look.revision,
-            free_at,
-        ))
-    }
-
-    /// A record that goes on being renewed without its key is the only thing that tells others of a process
-    /// tree that cannot be killed.
-    fn remind_of(&mut self, standby: &mut Standby, record: &Record) {
-        let now = BootInstant::now();
-        let since = match standby.waited_for {
-            Some((token, since)) if token == record.token => since,
-            _ => now,
-        };
-        standby.waited_for = Some((record.token, since));
-        if now.saturating_since(since) < record.ttl * 2 {
-            return;
-        }
-        let text = format!(
-            "the term with token {} has lost its candidate key but goes on being renewed: its holder cannot get \
-             its command's process tree dead, and says why in its own log; nobody starts before",
-            record.token
-        );
-        if self.record_warning.is_due(&text) {
-            self.warn(text);
-        }
-    }
-
-    /// Begins a term, if the record is still at `version`.
-    async fn begin(&mut self, standby: &Standby, version: Version) -> Result<Step, Error> {
-        let candidate = &standby.candidate;
-        let timeline = *candidate.timeline();
-        let until = BootInstant::now() + timeline.attempt();
-        let sent = BootInstant::now();
-        let pulse = self
-            .pool
-            .connect(until)
-            .await?
-            .keep_alive(candidate.lease().0, until)
-            .await?;
-        if pulse.ttl <= 0 {
-            // If the key is gone as well, the next look says so.
-            self.lease_denied(candidate, until).await?;
-            return Ok(Step::LookAgain);
-        }
-        let mut tenure = tenure(candidate, version);
-        // From here on there may be a record of ours, whatever becomes of the answer.
-        self.held.begun = true;
-        match self.write_record(&tenure, sent, until).await? {
-            Written::Yes(answer) => {
-                tenure.version = Version::At(answer.revision);
-                let renewal = super::renewal::judge(&pulse, &answer, sent, &timeline);
-                Ok(Step::Done(Stood::Begun(tenure, Some(renewal))))
-            }
-            Written::No(_) => Ok(Step::LookAgain),
-        }
+    /// Whether our key has stood since the record was seen. Who has no place of its own while it waits cannot tell.
+    fn stood_since_the_record(&self, look: &Look, token: Token) -> bool {
+        let seen_now = |candidacy| candidacy == token && look.stands(token);
+        let seen = self.observer.seen().map(|seen| seen.candidacy);
+        self.names.layout == Layout::Single || seen.is_some_and(seen_now)
     }
 
     /// Waits for a change, an instant, or the next keepalive's time.
@@ -369,7 +279,7 @@ impl Campaign {
     }
 
     /// Tells what we are waiting for, once for each change; a record's renewals are none.
-    fn tell_wait(&self, standby: &mut Standby, wait: Wait) {
+    pub(super) fn tell_wait(&self, standby: &mut Standby, wait: Wait) {
         let same = match (&standby.told, &wait) {
             (Some(Wait::Record { holder: told, .. }), Wait::Record { holder, .. }) => {
                 told == holder
@@ -381,20 +291,5 @@ impl Campaign {
             standby.told = Some(wait.clone());
             self.tell(Event::Waiting(wait));
         }
-    }
-}
-
-/// A term that is to begin, or has just begun.
-fn tenure(candidate: &Candidate, version: Version) -> Tenure {
-    Tenure {
-        candidate: candidate.clone(),
-        version,
-        since: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs()),
-        announced: false,
-        resign: false,
-        lost: None,
-        record_gone: false,
     }
 }

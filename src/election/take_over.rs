@@ -6,10 +6,9 @@
 //! too, as far as both tick at the same rate. On the very same clock the recorded deadline itself
 //! can be compared.
 //!
-//! The end of a term removes its record and its candidate key together and nothing else. A record
-//! that is gone in any other way (`etcdctl del --prefix KEY` removes every trace at once) was
-//! removed over a term that may still be running, so whoever saw it waits as long as if it had been
-//! renewed just before.
+//! A record that is gone in any other way than by the end of its term (`etcdctl del --prefix KEY`
+//! removes every trace at once) was removed over a term that may still be running, so whoever saw it
+//! waits as long as if it had been renewed just before.
 
 use super::record::Record;
 use super::{LeaseId, Token};
@@ -33,14 +32,15 @@ pub(super) struct Vanished {
     pub until: BootInstant,
 }
 
+/// A version of the record.
 #[derive(Debug)]
-struct Seen {
-    mod_revision: i64,
+pub(super) struct Seen {
+    pub mod_revision: i64,
     /// Compared as well: a store restored from a snapshot may use a revision twice.
-    value: Vec<u8>,
+    pub value: Vec<u8>,
     first: BootInstant,
     /// The candidacy of ours in which it was seen last.
-    candidacy: Token,
+    pub candidacy: Token,
 }
 
 impl Observer {
@@ -81,22 +81,20 @@ impl Observer {
         first
     }
 
-    /// Takes note of a look that found no record. `stands` tells whether the key of a candidacy was
-    /// found by the same look, ours being the one of `candidacy`.
-    pub fn saw_none(
-        &mut self,
-        arrived: BootInstant,
-        candidacy: Token,
-        stands: impl Fn(Token) -> bool,
-    ) {
+    /// The record as it was seen last, if none was found missing since.
+    pub const fn seen(&self) -> Option<&Seen> {
+        self.seen.as_ref()
+    }
+
+    /// Takes note of a look that found no record, because its term had `ended`, or because somebody deleted it.
+    pub fn saw_none(&mut self, arrived: BootInstant, ended: bool) {
         let Some(seen) = self.seen.take() else {
             return;
         };
+        // What nobody can read is meant to be deleted by hand.
         let Some(record) = Record::parse(&seen.value) else {
             return;
         };
-        // While our key stood, nothing but the end of the term removed record and key together.
-        let ended = seen.candidacy == candidacy && stands(candidacy) && !stands(record.token);
         if !ended {
             self.vanished = Some(Vanished {
                 holder: record.token,
@@ -128,6 +126,9 @@ impl Record {
     /// From when on this version, first seen at `first` by whoever reads `clock`, no longer protects
     /// its holder.
     pub fn free_at(&self, first: BootInstant, clock: &ClockIdentity) -> BootInstant {
+        if self.over {
+            return first;
+        }
         let waited_out = first + self.ttl;
         if self.clock.shares_clock_with(clock) {
             waited_out.min(self.deadline.another_may_start(self.margin))
@@ -170,6 +171,7 @@ mod tests {
             clock: clock(boot),
             deadline: timeline.deadline(sent),
             margin: timeline.margin(),
+            over: false,
         }
     }
 
@@ -183,40 +185,36 @@ mod tests {
         assert_eq!(observer.saw(5, b"a", at(1200), Token(9)), at(1200));
     }
 
-    /// Sees the record of term 1 with a TTL of 10 s in the candidacy 9, then none.
-    fn observer_of_none(candidacy: i64, standing: &[i64]) -> Observer {
+    /// Sees the record of term 1 with a TTL of 10 s, then none.
+    fn observer_of_none(ended: bool) -> Observer {
         let mut observer = Observer::new(clock("here"));
         let record = record("there", 10, at(0)).to_json();
         observer.saw(5, record.as_bytes(), at(100), Token(9));
-        observer.saw_none(at(200), Token(candidacy), |t| standing.contains(&t.0));
+        observer.saw_none(at(200), ended);
         observer
     }
 
     #[test]
-    fn a_record_that_went_with_its_key_alone_was_released() {
-        assert_eq!(observer_of_none(9, &[9]).vanished, None);
+    fn a_record_that_vanished_is_waited_out_unless_its_term_had_ended() {
+        let until = |ended| observer_of_none(ended).vanished.map(|gone| gone.until);
+        assert_eq!(until(true), None);
+        assert_eq!(until(false), Some(at(10_200)));
     }
 
     #[test]
-    fn a_record_that_vanished_otherwise_is_waited_out() {
-        let until = |observer: Observer| observer.vanished.map(|gone| gone.until);
-        let whole = Some(at(10_200));
-        assert_eq!(until(observer_of_none(9, &[])), whole, "with our key");
-        assert_eq!(
-            until(observer_of_none(9, &[1, 9])),
-            whole,
-            "without its key"
-        );
-        assert_eq!(
-            until(observer_of_none(12, &[12])),
-            whole,
-            "since we lost our place"
-        );
+    fn nobody_waits_for_a_term_that_is_over() {
+        let mut over = record("there", 10, at(0));
+        over.over = true;
+        assert_eq!(over.free_at(at(100), &clock("here")), at(100));
+        // Also where it was deleted before its holder wrote it anew.
+        let mut observer = observer_of_none(false);
+        let first = observer.saw(7, over.to_json().as_bytes(), at(300), Token(9));
+        assert_eq!(observer.free_at(&over, first), at(300));
     }
 
     #[test]
     fn a_vanished_record_also_delays_what_comes_after_it() {
-        let mut observer = observer_of_none(9, &[]);
+        let mut observer = observer_of_none(false);
         let mut other = record("there", 2, at(0));
         other.token = Token(20);
         let json = other.to_json();
@@ -226,7 +224,7 @@ mod tests {
         let again = record("there", 10, at(250)).to_json();
         observer.saw(8, again.as_bytes(), at(400), Token(12));
         assert_eq!(observer.vanished, None);
-        let mut observer = observer_of_none(9, &[]);
+        let mut observer = observer_of_none(false);
         observer.forget();
         assert_eq!(observer.vanished, None);
     }

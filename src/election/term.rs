@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::campaign::Campaign;
-use super::renewal::{Renewal, Tenure};
+use super::renewal::{Renewal, Tenure, Version};
 use super::{Event, Outage, Term};
 use crate::clock::BootInstant;
 use crate::etcd::{Change, sleep_until};
@@ -52,8 +52,11 @@ impl Campaign {
                     }
                 }
                 Ok(Renewal::Unconfirmed(error)) => {
+                    failed_in_a_row += 1;
                     self.renewal_failed(&tenure, error);
-                    started + BETWEEN_ATTEMPTS.max(timeline.attempt() / 8)
+                    // What this member says proves nothing; what another says may.
+                    self.pool.failed();
+                    started + self.pause(failed_in_a_row, timeline.attempt())
                 }
                 Ok(Renewal::Lost(_)) if Rule::KeyWatch.is_off() => {
                     self.renewal_failed(&tenure, "the key is lost".into());
@@ -77,13 +80,7 @@ impl Campaign {
                         // Who answers meanwhile gets several attempts, while a raft leader is elected.
                         self.pool.was_silent(now + timeline.attempt() * 2);
                     }
-                    // The other endpoints are tried without delay; after a whole round that failed, each attempt
-                    // takes its time.
-                    if failed_in_a_row < self.pool.len() {
-                        started + BETWEEN_ATTEMPTS
-                    } else {
-                        started + BETWEEN_ATTEMPTS.max(timeline.attempt() / 4)
-                    }
+                    started + self.pause(failed_in_a_row, timeline.attempt())
                 }
             };
             if !tenure.announced && BootInstant::now() >= give_up {
@@ -92,6 +89,16 @@ impl Campaign {
             self.wait(&tenure, started, next).await;
             started = BootInstant::now();
             outcome = self.renew(&mut tenure).await;
+        }
+    }
+
+    /// From the beginning of one attempt to that of the next. The other endpoints are tried without delay; after a
+    /// whole round that failed, each attempt takes its time.
+    fn pause(&self, failed_in_a_row: usize, attempt: Duration) -> Duration {
+        if failed_in_a_row < self.pool.len() {
+            BETWEEN_ATTEMPTS
+        } else {
+            BETWEEN_ATTEMPTS.max(attempt / 4)
         }
     }
 
@@ -185,8 +192,40 @@ impl Campaign {
                     }
                 }
             }
-            sleep_until(next).await;
+            self.guard_the_record(&tenure, started, next).await;
         }
+    }
+
+    /// Waits until `next`, or until the record is deleted, which is all that keeps others waiting.
+    async fn guard_the_record(&mut self, tenure: &Tenure, started: BootInstant, next: BootInstant) {
+        let Version::At(revision) = tenure.version else {
+            return sleep_until(next).await;
+        };
+        let until = BootInstant::now() + tenure.candidate.timeline().attempt();
+        let watched = match self.pool.connect(until).await {
+            Ok(connection) => {
+                let record = [self.names.record.as_str()];
+                connection.watch(&record, revision, until).await
+            }
+            Err(error) => Err(error),
+        };
+        if watched.is_err() {
+            self.pool.failed();
+        }
+        loop {
+            tokio::select! {
+                () = sleep_until(next) => return,
+                change = self.pool.change() => match change {
+                    Change::Put { .. } => {}
+                    Change::Ended(_) => {
+                        self.pool.failed();
+                        return sleep_until(next).await;
+                    }
+                    Change::Deleted | Change::Beside | Change::Reloaded => break,
+                },
+            }
+        }
+        sleep_until(next.min(started + BETWEEN_ATTEMPTS)).await;
     }
 
     fn renewal_failed(&mut self, tenure: &Tenure, error: String) {

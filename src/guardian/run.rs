@@ -32,6 +32,8 @@ pub enum Farewell {
     Orphaned {
         /// Its lease, if that is still to be given back.
         lease: Option<LeaseId>,
+        /// Whether a command ran under that lease.
+        led: bool,
         /// What it would have been told since.
         untold: Vec<FromGuardian>,
     },
@@ -56,6 +58,8 @@ pub struct Guardian<'a> {
     timer: TimerFd,
     children: SignalFd,
     lease: Option<LeaseId>,
+    /// The lease of the last term that a command ran in.
+    led: Option<LeaseId>,
     orphaned: bool,
     dismissed: bool,
     run: Option<Run>,
@@ -99,6 +103,7 @@ impl<'a> Guardian<'a> {
             timer: TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?,
             children: SignalFd::for_sigchld()?,
             lease: None,
+            led: None,
             orphaned: false,
             dismissed: false,
             run: None,
@@ -121,6 +126,7 @@ impl<'a> Guardian<'a> {
                 } else {
                     Farewell::Orphaned {
                         lease: self.lease,
+                        led: self.led.is_some() && self.led == self.lease,
                         untold: self.link.untold(),
                     }
                 });
@@ -242,6 +248,7 @@ impl<'a> Guardian<'a> {
         match command::start(&self.spec, start, streams) {
             Ok(forked) => {
                 self.link.say(FromGuardian::Acknowledged(fence.deadline()));
+                self.led = Some(start.tenancy.lease);
                 self.run = Some(Run {
                     fence,
                     margin: start.margin,

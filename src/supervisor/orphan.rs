@@ -26,7 +26,7 @@ pub fn end(
     let log = Log::direct(&options.log);
     match farewell {
         Ok(Farewell::Dismissed) => return ExitCode::SUCCESS,
-        Ok(Farewell::Orphaned { lease, untold }) => {
+        Ok(Farewell::Orphaned { lease, led, untold }) => {
             for event in untold
                 .iter()
                 .filter_map(|word| words::of_orphan(word, None))
@@ -35,7 +35,7 @@ pub fn end(
             }
             match lease {
                 Some(lease) if !Rule::OrphanRelease.is_off() => {
-                    if let Some(event) = release(options, config, lease) {
+                    if let Some(event) = release(options, config, lease, led) {
                         log.event(event);
                     }
                 }
@@ -47,13 +47,13 @@ pub fn end(
     ExitStatus::Failed.into()
 }
 
-fn release(options: &RunOptions, config: &Config, lease: LeaseId) -> Option<LogEvent> {
+fn release(options: &RunOptions, config: &Config, lease: LeaseId, led: bool) -> Option<LogEvent> {
     // Whatever is left after the TTL has run out by itself.
     let until = BootInstant::now() + options.settings.ttl;
     let released = runtime::single_threaded()
         .map_err(|e| e.to_string())
         .and_then(|runtime| {
-            let result = runtime.block_on(election::release_orphan(config, lease, until));
+            let result = runtime.block_on(election::release_orphan(config, lease, led, until));
             runtime.shutdown_background();
             result
         });

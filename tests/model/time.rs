@@ -180,6 +180,7 @@ impl Election {
             clock: self.clock(trusted),
             deadline: timeline.deadline(self.ago(record.owner, record.sent)),
             margin: timeline.margin(),
+            over: false,
         };
         written.free_at(self.ago(reader, first), &self.clock(reader)) <= self.now(reader)
     }
