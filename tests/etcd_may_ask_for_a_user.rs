@@ -60,23 +60,6 @@ fn the_permissions_in_the_readme_are_enough_for_all_that_it_does() {
 }
 
 #[test]
-fn a_missing_permission_is_refused_at_once_and_told() {
-    if !require_etcd() {
-        return;
-    }
-    let guarded = Guarded::start(&[]);
-    let message = refusal(guarded.candidate().key("/election/other"));
-    assert!(
-        message.contains("permission denied: the user \\\"scheduler\\\" needs a role")
-            && message.contains(
-                "/election/other.term, /election/other.resign and all keys with the prefix"
-            ),
-        "{message}"
-    );
-    guarded.etcd.assert_nothing_left();
-}
-
-#[test]
 fn a_wrong_or_missing_login_is_refused_at_once_and_told() {
     if !require_etcd() {
         return;

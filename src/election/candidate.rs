@@ -10,13 +10,14 @@ use std::time::Duration;
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 
 use super::campaign::{CALL, Campaign};
+use super::names::Names;
 use super::{ElectionError, Event, Layout, LeaseId, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Error, Kind, sleep_until};
 use crate::timing::{Settings, Timeline};
 
 /// No two candidacies of one run begin closer together: whoever keeps deleting our key must not
-/// make us busy.
+/// make us busy. Doubled for each that was lost at once.
 const BETWEEN_JOINS: Duration = Duration::from_millis(200);
 
 /// A lease of ours.
@@ -72,7 +73,8 @@ impl Campaign {
     /// Joins at the queue's tail, however long it takes.
     pub async fn join(&mut self) -> Result<Candidate, ElectionError> {
         if let Some(last) = self.last_join {
-            sleep_until(last + BETWEEN_JOINS).await;
+            let doubled = 1 << self.fleeting.min(4);
+            sleep_until(last + (BETWEEN_JOINS * doubled).min(CALL)).await;
         }
         loop {
             let begun = BootInstant::now();
@@ -97,6 +99,7 @@ impl Campaign {
         self.pool.connect(BootInstant::now() + CALL).await?;
         self.revoke_stale().await?;
         self.refuse_ancestor().await?;
+        self.ask_for_rights().await?;
         let granted = match self.granted.take() {
             Some(g) if BootInstant::now() < g.confirmed + g.timeline.window() / 2 => g,
             Some(_) => {
@@ -157,7 +160,12 @@ impl Campaign {
                 Some(kv) if kv.lease() == granted.lease.0 => Token(kv.create_revision()),
                 _ => {
                     self.held.put_aside();
-                    return Err(Setback::Again);
+                    let reason =
+                        "etcd has neither written our candidate key nor has it one".to_owned();
+                    let endpoint = self.pool.endpoint();
+                    return Err(
+                        Error::new(Kind::Elsewhere, endpoint, "join the queue", reason).into(),
+                    );
                 }
             }
         };
@@ -256,19 +264,42 @@ impl Campaign {
         })
     }
 
-    /// Revokes the leases of earlier attempts, and forgets them: what cannot be revoked now ends
-    /// by itself.
+    /// Revokes the leases of earlier attempts, and forgets them: what no endpoint can revoke ends by itself.
     async fn revoke_stale(&mut self) -> Result<(), Error> {
         while let Some(lease) = self.held.stale.last().copied() {
             let until = BootInstant::now() + CALL;
-            self.pool
-                .connect(until)
-                .await?
-                .revoke(lease.0, until)
-                .await?;
+            let connection = self.pool.connect(until).await?;
+            if let Err(error) = connection.revoke(lease.0, until).await {
+                self.vain_revokes += 1;
+                if self.vain_revokes < self.pool.len() * 2 {
+                    return Err(error);
+                }
+            }
+            self.vain_revokes = 0;
             self.held.stale.pop();
         }
         Ok(())
+    }
+
+    /// Asks etcd for all that a term will need, before others may wait for us: it looks at the permissions for both
+    /// ways that a transaction may go.
+    async fn ask_for_rights(&mut self) -> Result<(), Error> {
+        let Names { record, resign, .. } = &self.names;
+        let txn = Txn::new()
+            // Never so.
+            .when([Compare::create_revision(
+                record.as_str(),
+                CompareOp::Less,
+                0,
+            )])
+            .and_then([
+                TxnOp::get(resign.as_str(), None),
+                TxnOp::put(record.as_str(), "", None),
+            ]);
+        let until = BootInstant::now() + CALL;
+        let connection = self.pool.connect(until).await?;
+        let asked = connection.txn("ask for the rights of a candidate", txn, 0, until);
+        asked.await.map(|_| ())
     }
 
     /// Refuses to queue behind the very term that this process is a part of.

@@ -108,14 +108,26 @@ impl Campaign {
         let since = BootInstant::now();
         loop {
             let candidate = self.join().await?;
-            match self.stand(candidate).await? {
+            let soon = BootInstant::now() + candidate.timeline().interval();
+            let reason = match self.stand(candidate).await? {
                 Stood::Begun(tenure, confirmed) => {
                     self.lead(tenure, since, confirmed).await;
-                    self.warn("the term was over, or took too long, before it was confirmed: joining the queue again at its end");
+                    "the term was over, or took too long, before it was confirmed"
                 }
-                Stood::Displaced(reason) => {
-                    self.warn(format!("{reason}: joining the queue again at its end"));
-                }
+                Stood::Displaced(reason) => reason,
+            };
+            let text = format!("{reason}: joining the queue again at its end");
+            if self.displaced.is_due(&text) || self.fleeting == 0 {
+                self.warn(text);
+            }
+            if BootInstant::now() < soon {
+                self.fleeting += 1;
+            } else {
+                self.fleeting = 0;
+            }
+            // Once may be a person's deed; then it may be the member that does not tell the truth.
+            if self.fleeting > 1 {
+                self.pool.failed();
             }
             self.tell(Event::Displaced);
             // What is left of the lost candidacy would only be in the way. If etcd is away, the

@@ -87,6 +87,11 @@ impl Error {
         says("broken pipe") || says("connection was lost") || says("onnection reset")
     }
 
+    /// Whether etcd has understood us, and said no.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self.kind, Kind::Refused | Kind::NoLogin)
+    }
+
     /// What failed and why, without the endpoint.
     pub fn brief(&self) -> String {
         format!("{}: {}", self.doing, self.reason)

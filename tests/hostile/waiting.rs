@@ -52,6 +52,17 @@ fn of_joining() -> Vec<Named> {
     ]
 }
 
+/// Renewals that go well in all, and prove nothing.
+fn answered_in_vain() -> Vec<Named> {
+    let names = ["a shorter TTL", "an earlier raft term", "a later raft term"];
+    let lies: Vec<_> = lies::of_no_proof()
+        .into_iter()
+        .filter(|(name, _)| names.contains(name))
+        .collect();
+    assert_eq!(lies.len(), names.len());
+    lies
+}
+
 #[test]
 fn another_endpoint_helps() {
     if !require_etcd() {
@@ -64,9 +75,43 @@ fn another_endpoint_helps() {
         let both = format!("{},{}", liar.endpoint(), etcd.endpoint());
         (candidate(&etcd, n, name, both).spawn(), liar)
     };
-    let candidates: Vec<_> = of_joining().into_iter().enumerate().map(start).collect();
+    let revision = lies::of_no_matter().into_iter();
+    let revision = revision.filter(|(name, _)| *name == "a huge revision");
+    let lies = of_joining()
+        .into_iter()
+        .chain(answered_in_vain())
+        .chain(revision);
+    let candidates: Vec<_> = lies.enumerate().map(start).collect();
     for (candidate, _) in &candidates {
         elected_soon(candidate);
+    }
+}
+
+/// A leader goes on to it as well, and keeps its term.
+#[test]
+fn another_endpoint_keeps_the_term() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let start = |(n, (name, lie)): (usize, Named)| {
+        let liar = Liar::new(&etcd);
+        let both = format!("{},{}", liar.endpoint(), etcd.endpoint());
+        let leader = candidate(&etcd, n, name, both).spawn();
+        leader.wait_elected();
+        liar.tell(lie);
+        (leader, liar)
+    };
+    let leaders: Vec<_> = answered_in_vain()
+        .into_iter()
+        .enumerate()
+        .map(start)
+        .collect();
+    // Longer than a term lasts without a renewal.
+    let end = now() + 4.0;
+    for (leader, _) in &leaders {
+        leader.no_event_until("stopping", end);
+        leader.wait_another_event("renewed");
     }
 }
 
