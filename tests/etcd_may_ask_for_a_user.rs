@@ -316,6 +316,11 @@ fn assert_stopped_in_time(guarded: &Guarded, candidate: Candidate, change: &[&st
     assert!(beat.last_stamp(token).at > 0.0);
     let errors = texts(&leader, "renewal-failed", "error");
     assert!(errors.contains(reason), "{errors}");
+    // Also for those who read no warnings.
+    assert!(
+        texts(&leader, "stopping", "error").contains(reason),
+        "{stopping}"
+    );
 }
 
 #[test]

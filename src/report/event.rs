@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::json::{hex, outside, seconds, seconds_of, signal_as_name};
+use super::json::{hex, outside, outside_if, seconds, seconds_of, signal_as_name};
 use super::reason::{Ending, KillReason, LossReason, StopReason, WaitReason};
 use crate::clock::BootInstant;
 use crate::election::{GivenUp, LeaseId, Token, Wait};
@@ -96,6 +96,9 @@ pub enum LogEvent {
         /// The number of the signal that it gets.
         #[serde(serialize_with = "signal_as_name")]
         signal: i32,
+        /// What kept renewals from being confirmed, where that is the reason.
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "outside_if")]
+        error: Option<String>,
     },
     /// The process tree gets SIGKILL.
     Killed {

@@ -92,6 +92,15 @@ pub(super) fn outside<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(&cut(text))
 }
 
+/// The same where there is one.
+#[expect(clippy::ref_option, reason = "serde passes a field by reference")]
+pub(super) fn outside_if<S: Serializer>(
+    text: &Option<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    text.as_deref().map(cut).serialize(serializer)
+}
+
 /// `"code":3` or `"signal":"SIGSEGV"`.
 impl Serialize for Ending {
     fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -193,6 +202,7 @@ mod tests {
                 LogEvent::Stopping {
                     reason: StopReason::Signal,
                     signal: 15,
+                    error: None,
                 },
                 r#"info","event":"stopping","reason":"signal","signal":"SIGTERM"}"#,
             ),
@@ -200,8 +210,9 @@ mod tests {
                 LogEvent::Stopping {
                     reason: StopReason::RenewalTimeout,
                     signal: 2,
+                    error: Some("no answer".into()),
                 },
-                r#"error","event":"stopping","reason":"renewal-timeout","signal":"SIGINT"}"#,
+                r#"error","event":"stopping","reason":"renewal-timeout","signal":"SIGINT","error":"no answer"}"#,
             ),
             (
                 LogEvent::Killed {

@@ -54,12 +54,17 @@ impl fmt::Display for LogEvent {
                 escape_sentence(error),
                 show(*remaining)
             ),
-            Self::Stopping { reason, signal } => {
-                write!(
-                    f,
-                    "stopping the command with {}: {reason}",
-                    signal_name(*signal)
-                )
+            Self::Stopping {
+                reason,
+                signal,
+                error,
+            } => {
+                let signal = signal_name(*signal);
+                write!(f, "stopping the command with {signal}: {reason}")?;
+                match error {
+                    Some(error) => write!(f, " ({})", escape_sentence(error)),
+                    None => Ok(()),
+                }
             }
             Self::Killed { reason } => write!(f, "killing the process tree: {reason}"),
             Self::CommandExited(ending) => ending.fmt(f),
@@ -214,8 +219,10 @@ mod tests {
                 LogEvent::Stopping {
                     reason: StopReason::RenewalTimeout,
                     signal: 15,
+                    error: Some("renew the lease: permission denied".into()),
                 },
-                "leaderrun: stopping the command with SIGTERM: no renewal was confirmed in time",
+                "leaderrun: stopping the command with SIGTERM: no renewal was confirmed in time \
+                 (renew the lease: permission denied)",
             ),
             (
                 LogEvent::CommandExited(Ending::Signal(9)),

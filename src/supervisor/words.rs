@@ -13,7 +13,7 @@ use crate::timing::show;
 /// was held since, if it was.
 pub fn of_orphan(message: &FromGuardian, held: Option<BootInstant>) -> Option<LogEvent> {
     Some(match message {
-        FromGuardian::Fencing { reason, signal, .. } => fencing(*reason, *signal),
+        FromGuardian::Fencing { reason, signal, .. } => fencing(*reason, *signal, None),
         FromGuardian::Killed(reason) => killed(*reason),
         FromGuardian::Exited(end) => exited(*end),
         FromGuardian::LeftBehind {
@@ -40,11 +40,12 @@ pub fn of_orphan(message: &FromGuardian, held: Option<BootInstant>) -> Option<Lo
     })
 }
 
-/// Leadership is over.
-pub fn fencing(reason: Reason, signal: SignalNumber) -> LogEvent {
+/// Leadership is over; `error` is what renewals failed with last.
+pub fn fencing(reason: Reason, signal: SignalNumber, error: Option<String>) -> LogEvent {
     LogEvent::Stopping {
         reason: loss(reason).into(),
         signal: signal.0,
+        error: error.filter(|_| reason == Reason::RenewalTimeout),
     }
 }
 

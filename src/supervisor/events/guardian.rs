@@ -116,7 +116,8 @@ impl Supervisor {
     }
 
     fn on_fencing(&mut self, reason: Reason, signal: SignalNumber, first: bool) {
-        self.log.event(words::fencing(reason, signal));
+        let failed = self.outage.as_ref().map(|(_, error)| error.clone());
+        self.log.event(words::fencing(reason, signal, failed));
         let State::Running(run) = &mut self.state else {
             return;
         };
@@ -163,6 +164,7 @@ impl Supervisor {
                 self.log.event(LogEvent::Stopping {
                     reason: StopReason::GuardianLost,
                     signal: libc::SIGKILL,
+                    error: None,
                 });
                 self.log.event(LogEvent::Killed {
                     reason: KillReason::GuardianLost,

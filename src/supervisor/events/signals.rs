@@ -74,6 +74,7 @@ impl Supervisor {
         self.log.event(LogEvent::Stopping {
             reason,
             signal: signal.0,
+            error: None,
         });
         self.hooks.stopping(reason);
         let kill_after = self.options.stop_timeout;
