@@ -8,7 +8,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
-use support::{Candidate, Etcd, Pid, Port, Scratch, Signal, require_etcd};
+use support::network::between;
+use support::{Candidate, Etcd, Network, Pid, Port, Scratch, Signal, death_of, now, require_etcd};
 
 #[test]
 fn an_address_that_cannot_be_had_is_125_before_anybody_campaigns() {
@@ -52,6 +53,55 @@ fn an_address_that_cannot_be_had_is_125_before_anybody_campaigns() {
     drop(living);
     assert_eq!(etcd.revision(), revision, "etcd was written to");
     etcd.assert_nothing_left();
+}
+
+/// The candidate, where the only name server is a host that has gone.
+fn where_no_name_server_answers(
+    network: &Network,
+    files: &Scratch,
+    candidate: Candidate,
+) -> Candidate {
+    network.drop_only(between(&[0], &[1]));
+    let resolver = files.path("resolv.conf");
+    let server = network.node(1).address();
+    fs::write(&resolver, format!("nameserver {server}\n")).expect("own directory");
+    let bind = format!(
+        "mount --bind {} /etc/resolv.conf && exec \"$@\"",
+        resolver.display()
+    );
+    let mut wrapper = network.node(0).entering();
+    wrapper.extend(["unshare", "--mount", "sh", "-c", &bind, "sh"].map(str::to_owned));
+    candidate.under(&wrapper.iter().collect::<Vec<_>>())
+}
+
+#[test]
+fn a_name_that_is_not_found_in_time_holds_up_neither_the_end_nor_a_signal() {
+    if !require_etcd() {
+        return;
+    }
+    let Some(network) = Network::new(2) else {
+        return;
+    };
+    let (etcd, files) = (Etcd::start(), Scratch::new("resolver"));
+    let start = || {
+        let candidate = Candidate::new(&etcd).args(["--listen", "etcd.example.com:80"]);
+        where_no_name_server_answers(&network, &files, candidate).spawn()
+    };
+    let (told, patient) = (start(), start());
+    // The guardian is there before the name is looked up.
+    told.guardian_pid();
+    patient.guardian_pid();
+    let begun = now();
+    told.signal(Signal::SIGTERM);
+    assert_eq!(death_of(told.wait()), 15);
+    let took = now() - begun;
+    assert!(took < 2.0, "{took}");
+    told.wait_event("exiting");
+    assert_eq!(patient.wait().code(), Some(125));
+    let took = now() - begun;
+    assert!((2.0..8.0).contains(&took), "{took}");
+    let error = patient.wait_event("error")["message"].to_string();
+    assert!(error.contains("not found in time"), "{error}");
 }
 
 #[test]

@@ -204,21 +204,27 @@ fn live(
         log.event(LogEvent::warning(warning));
     }
     let runtime = runtime::single_threaded().context("cannot start the runtime")?;
-    let health = Health::new(&options.key, &options.id, options.timeline);
-    // Lives as long as we do.
-    let _listener = match &options.listen {
-        Some(address) => {
-            let bound = runtime.block_on(Bound::new(address))?;
-            log.event(LogEvent::Listening {
-                address: bound.address().to_owned(),
-            });
-            Some(Listener::start(bound, health.clone()).context("cannot listen")?)
-        }
-        None => None,
-    };
-    let watch = Watch::begin(ward).context("cannot watch the guardian")?;
     let status = runtime.block_on(async {
         let mut signals = Signals::new().context("cannot take signals")?;
+        let job = Job::new();
+        let health = Health::new(&options.key, &options.id, options.timeline);
+        // Lives as long as we do.
+        let _listener = match &options.listen {
+            Some(address) => {
+                let bound = tokio::select! {
+                    bound = Bound::new(address) => bound?,
+                    signal = signals.next_to_end(&dispositions, &job) => {
+                        return Ok(ExitStatus::ToldToEnd(signal.0));
+                    }
+                };
+                log.event(LogEvent::Listening {
+                    address: bound.address().to_owned(),
+                });
+                Some(Listener::start(bound, health.clone()).context("cannot listen")?)
+            }
+            None => None,
+        };
+        let watch = Watch::begin(ward).context("cannot watch the guardian")?;
         let hooks = Hooks::new(runner, log.clone()).context("cannot hear of the hooks")?;
         let election = election::spawn(config, Box::new(watch.lease_teller()));
         let mut supervisor = Supervisor {
@@ -233,7 +239,7 @@ fn live(
             state: State::Standby,
             trouble: TroubleReporter::new(),
             last_failure: None,
-            job: Job::new(),
+            job,
             asked_to_end: false,
             gone_by: None,
             systemd: Systemd::from_environment(),
@@ -248,10 +254,10 @@ fn live(
             supervisor.watch.dismiss();
         }
         anyhow::Ok(status)
-    })?;
-    // A name that is being resolved would otherwise be waited for.
+    });
+    // A name that is being resolved would otherwise be waited for, whatever has come of the rest.
     runtime.shutdown_background();
-    Ok(status)
+    status
 }
 
 /// Which of our standard streams the command may need again.

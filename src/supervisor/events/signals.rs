@@ -6,6 +6,7 @@ use crate::exit_status::ExitStatus;
 use crate::guardian::message::ToGuardian;
 use crate::report::{LogEvent, StopReason};
 use crate::supervisor::Supervisor;
+use crate::supervisor::signals::{asks_to_end, ends_a_wait, is_stop};
 use crate::supervisor::state::{Afterwards, Cause, State};
 use crate::sys::{SignalInfo, SignalNumber};
 
@@ -19,9 +20,7 @@ impl Supervisor {
         self.asked_to_end |= asks_to_end(signal) && !ignored && !self.job.command_had(info);
         match &mut self.state {
             State::Standby | State::Elected(_) => {
-                let ends =
-                    asks_to_end(signal) || (signal.0 == libc::SIGHUP && self.job.has_terminal());
-                if ends && !ignored {
+                if ends_a_wait(signal, &self.job) && !ignored {
                     self.leave(ExitStatus::ToldToEnd(signal.0));
                 } else if signal.0 == libc::SIGHUP && !ignored {
                     self.election.reload();
@@ -81,16 +80,6 @@ impl Supervisor {
         self.systemd.stopping(kill_after);
         self.watch.tell(ToGuardian::Stop { signal, kill_after });
     }
-}
-
-/// Signals that ask a program to end.
-fn asks_to_end(signal: SignalNumber) -> bool {
-    matches!(signal.0, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT)
-}
-
-/// Signals of job control that stop a process.
-fn is_stop(signal: SignalNumber) -> bool {
-    matches!(signal.0, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
 }
 
 /// Signals that mean something to a command. SIGCHLD is about our own children, SIGPIPE about our own
