@@ -72,7 +72,7 @@ impl fmt::Display for ExitStatus {
             Self::Signalled(_) => f.write_str("the command was killed by it"),
             Self::ToldToEnd(_) => f.write_str("leaderrun was told to end, no command ran"),
             Self::Usage => f.write_str("wrong usage"),
-            Self::Lost => f.write_str("leadership was lost, the command is dead"),
+            Self::Lost => f.write_str("leadership was lost, no command runs"),
             Self::NotProven => f.write_str("the process tree could not be proven dead"),
             Self::NotElected(_) => f.write_str("not elected in time"),
             Self::Failed => f.write_str("leaderrun failed"),

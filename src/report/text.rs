@@ -236,7 +236,7 @@ mod tests {
                 LogEvent::Exiting {
                     status: ExitStatus::Lost,
                 },
-                "leaderrun: exiting with status 75 (leadership was lost, the command is dead)",
+                "leaderrun: exiting with status 75 (leadership was lost, no command runs)",
             ),
             (
                 LogEvent::Exiting {

@@ -123,8 +123,8 @@ impl Duty {
     }
 }
 
-/// An answer may take this long on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// An answer, or an end, may take this long on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Owed {
     /// When the guardian is to be given up, if nothing is heard of it before.

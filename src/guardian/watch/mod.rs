@@ -24,7 +24,7 @@ use crate::guardian::message::{FromGuardian, Start, Stuck, ToGuardian, decode, e
 use crate::rules::Rule;
 use crate::sys::{self, KILL, Process, SeqPacket, SignalFd, StopOrExit};
 use crate::timing::{Deadline, Timeline};
-use duty::Duty;
+use duty::{Duty, PATIENCE};
 
 mod duty;
 mod sweep;
@@ -220,12 +220,16 @@ impl Shared {
         // Once it looks overdue, it gets this much more of the time in which we both run: after a freeze
         // of the whole machine, or of our cgroup, either may be the first to wake.
         let mut second_look: Option<BootInstant> = None;
+        // A killed guardian hangs up a little before its death is reported. One that lives on is killed when its time
+        // is over, or after this.
+        let mut hung_up_until: Option<BootInstant> = None;
         loop {
             let give_up_at = self
                 .duty()
                 .give_up_at()
                 .map(|at| second_look.map_or(at, |s| s.max(at)));
-            self.wait(children, speaks, give_up_at.filter(|_| !killed_by_us));
+            let look_at = give_up_at.into_iter().chain(hung_up_until).min();
+            self.wait(children, speaks, look_at.filter(|_| !killed_by_us));
             speaks = speaks && self.listen(tell);
             let state = sys::poll_child(self.guardian);
             if state == Some(StopOrExit::Exited) {
@@ -250,7 +254,11 @@ impl Shared {
                 (Some(_), Some(until)) => until <= now,
                 (None, _) => false,
             };
-            let unfit = state == Some(StopOrExit::Stopped) || overdue || !speaks;
+            if !speaks {
+                hung_up_until.get_or_insert(now + PATIENCE);
+            }
+            let lives_on = hung_up_until.is_some_and(|until| until <= now);
+            let unfit = state == Some(StopOrExit::Stopped) || overdue || lives_on;
             let expected = self.duty().dismissed.is_some() && !overdue;
             if unfit && !killed_by_us && !expected && !Rule::GuardianWatch.is_off() {
                 killed_by_us = true;
