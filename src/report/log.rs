@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
+use super::complaint::complaint;
 use super::escape;
 use super::event::{Level, LogEvent};
 use super::sink::Sink;
 use super::style::Style;
-use super::writer::{Format, Message, Progress, Writer, lock, message, render};
+use super::writer::{Format, Message, Progress, Writer, lock, lost, message, render};
+use crate::sys;
 
 /// How many lines wait for the writer at most.
 const QUEUE: usize = 1024;
@@ -63,6 +65,8 @@ struct Inner {
     format: Format,
     level: Level,
     style: Style,
+    /// The file that is written to, if it is not standard error.
+    file: Option<PathBuf>,
     route: Route,
 }
 
@@ -99,7 +103,10 @@ impl Log {
         let progress = Arc::new(Progress::default());
         let to_disk = file.metadata().is_ok_and(|meta| meta.is_file());
         let sink = Sink::new(file, None);
-        let writer = Writer::new(options.format, style, sink, Arc::clone(&progress));
+        let mut writer = Writer::new(options.format, style, sink, Arc::clone(&progress));
+        if let Some(file) = options.file.clone() {
+            writer = writer.grieving(move |e| bewail(&file, &format!("lines are lost: {e}")));
+        }
         // A new thread inherits the mask: block first, so that there is no instant without.
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         let thread = std::thread::Builder::new()
@@ -131,6 +138,7 @@ impl Log {
             format: options.format,
             level: options.level,
             style,
+            file: options.file.clone(),
             route,
         }))
     }
@@ -145,7 +153,7 @@ impl Log {
         match &self.0.route {
             Route::Queue { .. } => self.send(message(format, style, &event)),
             Route::Direct(sink) => {
-                lock(sink).write_line(&render(format, style, &event));
+                let _ = lock(sink).write_line(&render(format, style, &event));
             }
             Route::Nowhere => {}
         }
@@ -186,11 +194,30 @@ impl Log {
     }
 
     /// The same for the moment before exiting, since the thread does not outlive the process: a reader gets `max`,
-    /// and a disk five seconds.
+    /// and a disk five seconds. What a log file has lost by then is said on standard error.
     pub fn finish(&self, max: Duration) -> bool {
         let to_disk = matches!(self.0.route, Route::Queue { to_disk: true, .. });
-        self.flush(if to_disk { max.max(DISK_PATIENCE) } else { max })
+        let is_written = self.flush(if to_disk { max.max(DISK_PATIENCE) } else { max });
+        if let (
+            Some(file),
+            Route::Queue {
+                accepted, progress, ..
+            },
+        ) = (&self.0.file, &self.0.route)
+        {
+            match progress.unwritten(accepted.load(Ordering::Acquire)) {
+                0 => {}
+                count => bewail(file, &lost(count)),
+            }
+        }
+        is_written
     }
+}
+
+/// Tells on standard error what is wrong with the log file, without waiting for anybody who reads that.
+fn bewail(file: &Path, what: &str) {
+    let message = format!("log file '{}': {what}", escape(&file.to_string_lossy()));
+    sys::say_last_words(&complaint(Level::Error, &message));
 }
 
 #[cfg(test)]

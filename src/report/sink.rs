@@ -54,9 +54,9 @@ impl Sink {
         &self.file
     }
 
-    /// Writes a line, which brings its line feed along; `false` if it is lost. Lines of several
+    /// Writes a line, which brings its line feed along; with an error it is lost. Lines of several
     /// processes do not mix: one write, on a file opened for appending.
-    pub fn write_line(&mut self, line: &str) -> bool {
+    pub fn write_line(&mut self, line: &str) -> io::Result<()> {
         let mended;
         let line = if self.torn {
             mended = format!("\n{line}");
@@ -71,14 +71,14 @@ impl Sink {
                 Ok(n) if n > 0 => rest = &rest[n..],
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock && self.wait_for_room(give_up) => {}
-                Ok(_) | Err(_) => {
+                failed => {
                     self.torn = rest.len() < line.len();
-                    return false;
+                    return failed.and(Err(ErrorKind::WriteZero.into()));
                 }
             }
         }
         self.torn = false;
-        true
+        Ok(())
     }
 
     fn wait_for_room(&self, give_up: Option<Instant>) -> bool {
@@ -113,10 +113,10 @@ mod tests {
             Some(Duration::from_millis(20)),
         );
         let long = format!("{}\n", "x".repeat(300_000));
-        assert!(!sink.write_line(&long), "more than a pipe holds");
+        assert!(sink.write_line(&long).is_err(), "more than a pipe holds");
         let mut read = vec![0; 400_000];
         while reader.read(&mut read).is_ok() {}
-        assert!(sink.write_line("next\n"));
+        sink.write_line("next\n").unwrap();
         let n = reader.read(&mut read).unwrap();
         assert_eq!(&read[..n], b"\nnext\n");
     }
@@ -126,6 +126,6 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let mut sink = Sink::new(OwnedFd::from(writer).into(), None);
-        assert!(!sink.write_line("x\n"));
+        assert!(sink.write_line("x\n").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The thread that writes the log, and how far it has come.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,12 @@ impl Progress {
         self.lost.fetch_add(lines, Ordering::Relaxed) + lines
     }
 
+    /// How many of so many accepted lines, and of all that were not, are not written at present.
+    pub fn unwritten(&self, accepted: u64) -> u64 {
+        let done = *lock(&self.done);
+        self.lost.load(Ordering::Relaxed) + accepted.saturating_sub(done)
+    }
+
     /// Waits until so many lines are dealt with, or `max` is over. Says whether they are.
     pub fn wait_for(&self, wanted: u64, max: Duration) -> bool {
         let start = Instant::now();
@@ -72,6 +79,8 @@ pub(super) struct Writer {
     format: Format,
     style: Style,
     sink: Sink,
+    /// Told of the first line that is lost by an error, if anybody is.
+    grieve: Option<Box<dyn FnOnce(&io::Error) + Send>>,
     progress: Arc<Progress>,
     live: Option<Live>,
 }
@@ -82,8 +91,17 @@ impl Writer {
             format,
             style,
             sink,
+            grieve: None,
             progress,
             live: None,
+        }
+    }
+
+    /// The same, where somebody is told of the first line that cannot be written.
+    pub fn grieving(self, grieve: impl FnOnce(&io::Error) + Send + 'static) -> Self {
+        Self {
+            grieve: Some(Box::new(grieve)),
+            ..self
         }
     }
 
@@ -144,28 +162,34 @@ impl Writer {
             && let Some(step) = live.step(self.sink.file())
         {
             // Another follows.
-            self.sink.write_line(&step);
+            let _ = self.sink.write_line(&step);
         }
     }
 
     fn write(&mut self, line: &str) {
-        if !self.sink.write_line(line) {
+        if let Err(e) = self.sink.write_line(line) {
             self.progress.lose(1);
+            if let Some(grieve) = self.grieve.take() {
+                grieve(&e);
+            }
             return;
         }
         // Logged at any level: among the lost ones may be errors.
         let count = self.progress.lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let lines = if count == 1 { "line was" } else { "lines were" };
-            let event = LogEvent::warning(format!("{count} log {lines} lost"));
-            if !self
-                .sink
-                .write_line(&render(self.format, self.style, &event))
-            {
+            let event = LogEvent::warning(lost(count));
+            let line = render(self.format, self.style, &event);
+            if self.sink.write_line(&line).is_err() {
                 self.progress.lose(count);
             }
         }
     }
+}
+
+/// How many lines nobody will read.
+pub(super) fn lost(count: u64) -> String {
+    let lines = if count == 1 { "line was" } else { "lines were" };
+    format!("{count} log {lines} lost")
 }
 
 /// A line with its line feed.

@@ -132,7 +132,8 @@ pub fn close_all_but(kept: &impl AsRawFd) -> io::Result<()> {
 }
 
 /// Writes to standard error if that does not have to wait. For a panic's message: a reader that does not
-/// read must not keep the process from its end, or it would go on as the ghost that the abort prevents.
+/// read must not keep the process from its end, or it would go on as the ghost that the abort prevents. And for what
+/// is wrong with the log.
 pub fn say_last_words(words: &str) {
     let stderr = io::stderr();
     let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
