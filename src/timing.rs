@@ -61,7 +61,7 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TimelineError {
     /// The TTL has a fraction of a second, which etcd does not know.
-    #[error("a TTL of {} is not a whole number of seconds: use {}", show(*.0), whole_seconds_near(*.0))]
+    #[error("a TTL of {} is not a whole number of seconds: use {}", exact(*.0), whole_seconds_near(*.0))]
     FractionalTtl(Duration),
     /// Below [`MIN_TTL`].
     #[error("a TTL of {} is too short: use {} or more", show(*.0), show(MIN_TTL))]
@@ -70,10 +70,10 @@ pub enum TimelineError {
     #[error("a TTL of {} is above etcd's maximum of 9000000000s", show(*.0))]
     TtlTooLong(Duration),
     /// The margin would not cover scheduling.
-    #[error("a margin of {} is too short to cover scheduling delays: use {} or more", show(*.0), show(MIN_MARGIN))]
+    #[error("a margin of {} is too short to cover scheduling delays: use {} or more", exact(*.0), show(MIN_MARGIN))]
     MarginTooShort(Duration),
     /// Renewals would be a load and nothing else.
-    #[error("a renew interval of {} is too short: use {} or more", show(*.0), show(MIN_INTERVAL))]
+    #[error("a renew interval of {} is too short: use {} or more", exact(*.0), show(MIN_INTERVAL))]
     IntervalTooShort(Duration),
     /// The parts do not fit the TTL, whatever TTL etcd allows.
     #[error(
@@ -279,6 +279,7 @@ impl Timeline {
             show(self.outage()),
         );
         if let Some(warning) = self.warning() {
+            page.push_str("leaderrun: warning: ");
             page.push_str(&warning);
             page.push('\n');
         }
@@ -323,6 +324,15 @@ fn floor(d: Duration) -> Duration {
 
 fn ceil(d: Duration) -> Duration {
     Duration::from_secs(d.as_secs().saturating_add(u64::from(d.subsec_nanos() > 0)))
+}
+
+/// A duration that was given, also where it has less than a millisecond.
+fn exact(d: Duration) -> String {
+    if d.subsec_nanos().is_multiple_of(1_000_000) {
+        show(d)
+    } else {
+        humantime::format_duration(d).to_string()
+    }
 }
 
 /// A duration as a person writes it, to the millisecond.

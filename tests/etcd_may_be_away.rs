@@ -188,6 +188,17 @@ fn a_name_that_does_not_exist_is_a_failure_at_once() {
     );
     assert!(!stderr.contains("trying again"), "{stderr}");
     run.wait_gone();
+    // Whoever has not given that option is told what to check instead.
+    for variable in ["LEADERRUN_ENDPOINTS", "ETCDCTL_ENDPOINTS"] {
+        let asks = Candidate::bare().args(["status", "--key", KEY]);
+        let campaigns = Candidate::bare().key(KEY).command(&["true"]);
+        for run in [campaigns, asks] {
+            let run = run.env(variable, format!("{name}:2379")).output();
+            assert_eq!(run.code(), 125);
+            let says = format!("does not exist: check {variable}");
+            assert!(run.stderr.contains(&says), "{}", run.stderr);
+        }
+    }
 }
 
 #[test]

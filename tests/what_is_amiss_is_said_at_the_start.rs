@@ -117,6 +117,13 @@ fn a_timeline_that_no_election_in_etcd_fits_into() {
         run.wait();
         assert_eq!(told(&run, "use a longer --ttl"), times, "{ttl}");
     }
+    // This one takes no TTL below one and a half election timeouts.
+    let slow = ["--election-timeout=12000", "--heartbeat-interval=1000"];
+    let etcd = Etcd::start_with(1, &slow);
+    let run = Candidate::new(&etcd).ttl("5s").sh("exit 0").spawn();
+    run.wait();
+    assert_eq!(run.wait_event("campaigning")["ttl"], 18.0);
+    assert_eq!(told(&run, "use a longer --ttl"), 0);
 }
 
 #[test]

@@ -54,7 +54,11 @@ fn explain() {
     assert!(page.contains("outage of up to 13.25s"), "{page}");
     // Too short to ride out the election of a new raft leader.
     let short = answer(&["--explain", "--ttl=5s"]);
-    assert!(short.contains("use a longer --ttl"), "{short}");
+    assert!(
+        short.contains("\nleaderrun: warning: this timeline rides out")
+            && short.contains("use a longer --ttl"),
+        "{short}"
+    );
     assert!(!page.contains("use a longer --ttl"), "{page}");
 }
 

@@ -17,6 +17,7 @@ pub(super) fn access(env: &Environment, flags: &mut EtcdFlags) -> Result<Access,
     Ok(Access {
         tls: tls(env, flags)?,
         login: login(env, user, password_file)?,
+        place: None,
     })
 }
 
@@ -60,6 +61,8 @@ fn login(
     let their_user = env.of_etcdctl(ETCDCTL_USER);
     // Their password without any user is as meaningless as it is to etcdctl.
     let orphan = password_file.as_ref().or(ours.as_ref());
+    let named_by = user.as_ref().or(their_user.as_ref());
+    let named_by = named_by.map_or_else(String::new, |given| given.source.clone());
     let (user, password_beside_user) = match (user, their_user) {
         (Some(user), _) => (user.parse(checks::user)?, None),
         (None, Some(both)) => {
@@ -101,7 +104,7 @@ fn login(
         (None, Some(password)) => given(password)?,
         (None, None) => {
             return Err(UsageError::at(
-                "--user",
+                &named_by,
                 "a user needs a password: add --password-file, or set LEADERRUN_PASSWORD",
             ));
         }

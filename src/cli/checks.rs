@@ -250,6 +250,11 @@ pub(super) fn stop_signal(text: &str) -> Result<SignalNumber, String> {
             "{} stops or continues a process and does not end it: use TERM, INT or another",
             signal_name(stop)
         )),
+        // SIGWINCH is ignored by default as well, but httpd ends by it.
+        Some(nothing @ (libc::SIGCHLD | libc::SIGURG)) => Err(format!(
+            "{} is ignored by default and ends nothing: use TERM, INT or another",
+            signal_name(nothing)
+        )),
         Some(number) => Ok(SignalNumber(number)),
     }
 }

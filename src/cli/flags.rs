@@ -162,7 +162,7 @@ pub(super) struct Flags {
 
     /// Append leaderrun's log to FILE instead of standard error
     ///
-    /// The file is created if need be, and never truncated.
+    /// The file is created if need be, and never truncated. - is standard error.
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<OsString>,
 

@@ -171,7 +171,7 @@ pub fn parse(
     environment: impl Fn(&str) -> Option<OsString>,
     check_endpoints: impl Fn(&str, bool) -> Result<(), String>,
 ) -> Result<Parsed, UsageError> {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let args = words::without_help(args.into_iter().collect())?;
     let env = Environment::new(&environment);
     if let Some(name) = words::query(&args) {
         return queries::parse(name, &args[1..], &env, check_endpoints);

@@ -51,33 +51,24 @@ pub(super) fn etcd(
     flags: &mut EtcdFlags,
     check: impl Fn(&str, bool) -> Result<(), String>,
 ) -> Result<(String, Access), UsageError> {
-    let access = access::access(env, flags)?;
-    let check = |list: &str| check(list, access.tls.is_set());
-    let endpoints = endpoints(env, flags.endpoints.take(), check)?;
+    let mut access = access::access(env, flags)?;
+    let given = env
+        .value("endpoints", flags.endpoints.take())
+        .or_else(|| env.of_etcdctl("ETCDCTL_ENDPOINTS"));
+    let Some(given) = given else {
+        return Ok((DEFAULT_ENDPOINTS.to_owned(), access));
+    };
+    let endpoints = given.parse(|list| {
+        if list.len() > MAX_ENDPOINTS {
+            return Err(format!(
+                "the list is {} bytes long: use {MAX_ENDPOINTS} bytes or less",
+                list.len()
+            ));
+        }
+        check(list, access.tls.is_set()).map(|()| list.to_owned())
+    })?;
+    access.place = Some(given.source);
     Ok((endpoints, access))
-}
-
-fn endpoints(
-    env: &Environment,
-    flag: Option<OsString>,
-    check: impl Fn(&str) -> Result<(), String>,
-) -> Result<String, UsageError> {
-    env.value("endpoints", flag)
-        .or_else(|| env.of_etcdctl("ETCDCTL_ENDPOINTS"))
-        .map_or_else(
-            || Ok(DEFAULT_ENDPOINTS.to_owned()),
-            |given| {
-                given.parse(|list| {
-                    if list.len() > MAX_ENDPOINTS {
-                        return Err(format!(
-                            "the list is {} bytes long: use {MAX_ENDPOINTS} bytes or less",
-                            list.len()
-                        ));
-                    }
-                    check(list).map(|()| list.to_owned())
-                })
-            },
-        )
 }
 
 pub(super) fn timeline(
@@ -154,6 +145,8 @@ pub(super) fn log(env: &Environment, flags: &mut Flags) -> Result<LogOptions, Us
         .transpose()?
         .unwrap_or(Format::Text);
     let file = env.value("log-file", flags.log_file.take());
+    // As gpg and gunicorn take it.
+    let file = file.filter(|given| given.text != "-");
     if let Some(given) = file.as_ref().filter(|given| given.text.is_empty()) {
         return Err(UsageError::at(
             &given.source,

@@ -28,6 +28,34 @@ pub(super) fn completions(args: &[OsString]) -> bool {
     args.get(1).is_some_and(|first| first == completions::NAME)
 }
 
+/// The arguments without a first word `help`: what they ask for is `--help` of what follows it.
+pub(super) fn without_help(mut args: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
+    if args.get(1).is_none_or(|first| first != "help") {
+        return Ok(args);
+    }
+    let known = ["run", "help", completions::NAME]
+        .into_iter()
+        .chain(queries::NAMES);
+    let is_known = |word: &OsString| known.clone().any(|name| word == name);
+    match &args[2..] {
+        [] => {}
+        [word] if is_known(word) => {}
+        rest => {
+            return Err(UsageError::new(format_args!(
+                "{} is no subcommand of leaderrun, which help tells of (to run a command called help: leaderrun \
+                 [OPTIONS] -- help)",
+                quoted(&rest[0])
+            )));
+        }
+    }
+    args.remove(1);
+    if args.get(1).is_some_and(|word| word == "help") {
+        args.remove(1);
+    }
+    args.push("--help".into());
+    Ok(args)
+}
+
 /// The subcommand that the first word was perhaps meant for, with that word: it differs in a letter or two.
 fn perhaps_meant(args: &[OsString]) -> Option<(&str, &'static str)> {
     let word = args.get(1)?.to_str()?;
@@ -85,11 +113,6 @@ pub(super) fn without_run(mut args: Vec<OsString>) -> Result<Vec<OsString>, Usag
     match args.get(1) {
         Some(word) if word == "run" => {
             args.remove(1);
-        }
-        Some(word) if word == "help" => {
-            return Err(UsageError::new(
-                "help is an option: leaderrun --help (to run a command of that name: leaderrun -- help)",
-            ));
         }
         Some(_) | None => {}
     }

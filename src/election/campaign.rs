@@ -235,7 +235,7 @@ impl Campaign {
         let refused = error.is_refusal() || error.kind == Kind::Settings;
         let round = self.pool.len();
         if refused {
-            let text = advise(&error, &self.config.key, self.pool.user());
+            let text = advise(&error, &self.config.key, self.pool.access());
             if !self.joined {
                 return Err(ElectionError::Refused(text));
             }
@@ -247,7 +247,7 @@ impl Campaign {
             return Ok(());
         }
         if self.hopeless >= round && !self.joined && !self.pool.answered() {
-            let text = advise(&error, &self.config.key, self.pool.user());
+            let text = advise(&error, &self.config.key, self.pool.access());
             return Err(ElectionError::Refused(text));
         }
         self.failures = 0;

@@ -22,6 +22,8 @@ pub struct Access {
     pub tls: Tls,
     /// For an etcd that asks for a user.
     pub login: Option<Login>,
+    /// The setting that says where etcd is, if one does.
+    pub place: Option<String>,
 }
 
 /// The files of TLS.
@@ -165,6 +167,11 @@ impl Password {
 }
 
 impl Access {
+    /// What to check, or to give, where it is the place that is wrong.
+    pub fn place(&self) -> &str {
+        self.place.as_deref().unwrap_or("--endpoints")
+    }
+
     /// Secrets that others on this host may read. ssh and psql refuse those; here they are warned of,
     /// since the secrets that Docker and Kubernetes mount are open to all by default.
     pub fn warnings(&self) -> Vec<String> {

@@ -40,14 +40,25 @@ pub enum EndpointError {
         "the endpoint {0:?} does without TLS, but there is a setting for it (--cacert, --cert or a variable such as ETCDCTL_CACERT): use https, or leave that setting out"
     )]
     WithoutTls(String),
+    /// `;` between endpoints.
+    #[error("the endpoint {0:?} contains a semicolon: separate endpoints by commas")]
+    Semicolon(String),
+    /// `http:host`.
+    #[error(
+        "the endpoint {0:?} has a scheme without slashes: use http://HOST:PORT or https://HOST:PORT"
+    )]
+    Slashes(String),
     /// Neither `http` nor `https`.
     #[error(
         "the endpoint {0:?} has the unknown scheme {1:?}: use http://HOST:PORT or https://HOST:PORT"
     )]
     Scheme(String, String),
-    /// `user:password@`.
-    #[error("the endpoint {0:?} contains a user or an @: write HOST:PORT alone")]
-    UserInfo(String),
+    /// `user:password@`. It is not shown: there may be a password in it.
+    #[error(
+        "an endpoint contains a user or an @: write HOST:PORT alone, and give the user by --user, the password by \
+         --password-file"
+    )]
+    UserInfo,
     /// Anything after the authority.
     #[error("the endpoint {0:?} has a path, query or fragment: end it after the port")]
     Path(String),
@@ -79,6 +90,10 @@ impl Endpoint {
         if list.trim().is_empty() {
             return Err(EndpointError::EmptyList);
         }
+        // Before any complaint that shows something of the list.
+        if list.contains('@') {
+            return Err(EndpointError::UserInfo);
+        }
         let elements: Vec<&str> = list.split(',').map(str::trim).collect();
         if elements.iter().any(|e| e.is_empty()) {
             return Err(EndpointError::EmptyElement(list.to_owned()));
@@ -104,7 +119,11 @@ impl Endpoint {
         if text.contains(char::is_whitespace) {
             return Err(EndpointError::Blank(whole()));
         }
+        if text.contains(';') {
+            return Err(EndpointError::Semicolon(whole()));
+        }
         let (tls, rest) = match text.split_once("://") {
+            None if lacks_slashes(text) => return Err(EndpointError::Slashes(whole())),
             None => (tls, text),
             Some((s, rest)) if s.eq_ignore_ascii_case("http") => (false, rest),
             Some((s, rest)) if s.eq_ignore_ascii_case("https") => (true, rest),
@@ -112,9 +131,6 @@ impl Endpoint {
         };
         // A lone slash is what browsers and copied URLs append; it names no path.
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if rest.contains('@') {
-            return Err(EndpointError::UserInfo(whole()));
-        }
         if rest.contains(['/', '?', '#']) {
             return Err(EndpointError::Path(whole()));
         }
@@ -151,6 +167,16 @@ impl fmt::Display for Endpoint {
         let scheme = if self.tls { "https" } else { "http" };
         write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
+}
+
+/// Whether `http:` begins it and is no host before a port.
+fn lacks_slashes(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        let is_scheme = ["http", "https"]
+            .iter()
+            .any(|s| scheme.eq_ignore_ascii_case(s));
+        is_scheme && rest.contains(|c: char| !c.is_ascii_digit())
+    })
 }
 
 /// Host, normalised, and port, if there is one.
@@ -203,6 +229,7 @@ mod tests {
             ["http://[::1]:2379", "http://[fe80::1]:99"]
         );
         assert_eq!(shown("HTTP://a:1,b"), ["http://a:1", "http://b:2379"]);
+        assert_eq!(shown("http:1"), ["http://http:1"], "a host of that name");
     }
 
     #[test]
@@ -241,7 +268,22 @@ mod tests {
         assert!(matches!(error("a,"), E::EmptyElement(_)));
         assert_eq!(error("http://a,https://b"), E::MixedSchemes);
         assert!(matches!(error("unix:///run/etcd"), E::Scheme(_, s) if s == "unix"));
-        assert!(matches!(error("http://me:pw@a:1"), E::UserInfo(_)));
+        for list in [
+            "http://me:hunter2@a:1",
+            "me:hunter2@a,,b",
+            "ftp://me:hunter2@a",
+            "b,me:hunter2 @a",
+            "http://b,https://me:hunter,2@a/",
+        ] {
+            assert_eq!(error(list), E::UserInfo, "{list}");
+        }
+        let message = E::UserInfo.to_string();
+        assert!(message.contains("--user") && message.contains("--password-file"));
+        for list in ["http:127.0.0.1:1", "HTTPS:etcd", "http:/a:1", "http:a"] {
+            assert!(matches!(error(list), E::Slashes(_)), "{list}");
+        }
+        assert!(matches!(error("a:1;b:2"), E::Semicolon(_)));
+        assert!(matches!(error("http://a:1;http://b:2"), E::Semicolon(_)));
         assert!(matches!(error("http://a:1/v3"), E::Path(_)));
         assert!(matches!(error("a:1?x=y"), E::Path(_)));
         assert!(matches!(error("a#x"), E::Path(_)));

@@ -52,9 +52,9 @@ impl Pool {
         self.reload = Some(reload);
     }
 
-    /// The user that we log in as, if we do.
-    pub fn user(&self) -> Option<&str> {
-        self.access.login.as_ref().map(|login| login.user.as_str())
+    /// What lets us in.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// How many endpoints make a round.

@@ -119,8 +119,7 @@ pub fn run(query: Query) -> ExitCode {
             complain(Level::Warn, &warning);
         }
     }
-    let user = query.access.login.as_ref().map(|login| login.user.clone());
-    let key = query.key.clone();
+    let (key, access) = (query.key.clone(), query.access.clone());
     let answer = match (runtime::single_threaded(), endpoints) {
         (Ok(runtime), Ok(endpoints)) => {
             let place = Place {
@@ -148,7 +147,7 @@ pub fn run(query: Query) -> ExitCode {
         }
         Err(trouble) => {
             let text = match &trouble {
-                Trouble::Etcd(error) => advise(error, &key, user.as_deref()),
+                Trouble::Etcd(error) => advise(error, &key, &access),
                 other => other.to_string(),
             };
             complain(Level::Error, &escape_sentence(&text));

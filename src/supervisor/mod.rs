@@ -71,6 +71,8 @@ struct Supervisor {
     health: Health,
     /// In what way etcd is of no use at present, and why.
     outage: Option<(Outage, String)>,
+    /// Whether it was said that the timeline rides out little, if it does.
+    warned_short: bool,
     /// What has been learnt while standing for election, for the verdict if time runs out.
     campaign: Campaign,
 }

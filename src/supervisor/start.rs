@@ -195,12 +195,7 @@ fn live(
     runner: Option<Runner>,
     log: &Log,
 ) -> Result<ExitStatus> {
-    for warning in options
-        .timeline
-        .warning()
-        .into_iter()
-        .chain(options.access.warnings())
-    {
+    for warning in options.access.warnings() {
         log.event(LogEvent::warning(warning));
     }
     let runtime = runtime::single_threaded().context("cannot start the runtime")?;
@@ -245,6 +240,7 @@ fn live(
             systemd: Systemd::from_environment(),
             health,
             outage: None,
+            warned_short: false,
         };
         let status = supervisor.live(&mut signals).await;
         supervisor.drain_hooks(&mut signals, status).await;

@@ -31,6 +31,18 @@ fn given(source: &str, secret: &str) -> Password {
 }
 
 #[test]
+fn the_setting_that_names_the_place_is_remembered() {
+    let endpoints = ("LEADERRUN_ENDPOINTS", "a");
+    let theirs = ("ETCDCTL_ENDPOINTS", "b");
+    assert_eq!(access(&[], &[]).place(), "--endpoints");
+    assert_eq!(access(&[], &[theirs]).place(), "ETCDCTL_ENDPOINTS");
+    let ours = access(&[], &[theirs, endpoints]);
+    assert_eq!(ours.place(), "LEADERRUN_ENDPOINTS");
+    let flag = access(&["--endpoints", "c"], &[theirs, endpoints]);
+    assert_eq!(flag.place(), "--endpoints");
+}
+
+#[test]
 fn without_settings_there_is_neither_tls_nor_a_user() {
     assert_eq!(access(&[], &[]), Access::default());
     assert_eq!(
@@ -72,8 +84,16 @@ fn a_password_comes_from_the_file_then_from_ours_then_from_theirs() {
     let file = access(&["--password-file", "/pw"], &ours).login.unwrap();
     assert!(matches!(file.password, Password::File(f) if shown(&f) == "--password-file /pw"));
     // The password of another user is none.
+    let needs = "a user needs a password: add --password-file";
     let message = refused(&["--user", "us"], &[theirs]);
-    assert!(message.starts_with("--user: a user needs a password: add --password-file"));
+    assert!(message.starts_with(&format!("--user: {needs}")));
+    for variable in ["LEADERRUN_USER", "ETCDCTL_USER"] {
+        let message = refused(&[], &[(variable, "us")]);
+        assert!(
+            message.starts_with(&format!("{variable}: {needs}")),
+            "{message}"
+        );
+    }
 }
 
 #[test]

@@ -153,7 +153,8 @@ fn a_subcommand_is_one_only_as_the_first_word() {
         assert!(usage(&["-k", "k", word, "--", "x"]).contains("has to come first"));
         assert_eq!(run(&["-k", "k", "--", word, "x"], &[]).command, [word, "x"]);
     }
-    assert!(usage(&["help"]).contains("leaderrun --help"));
+    assert!(usage(&["help", "stattus"]).contains("'stattus' is no subcommand"));
+    assert!(usage(&["help", "-k", "k", "--", "help"]).contains("-- help"));
     assert_eq!(
         run(&["-k", "k", "/bin/status"], &[]).command,
         ["/bin/status"]

@@ -19,6 +19,12 @@ fn help_version_and_explain_are_printed() {
         print(&["-V"]),
         format!("leaderrun {}\n", env!("CARGO_PKG_VERSION"))
     );
+    assert_eq!(print(&["help"]), long);
+    assert_eq!(print(&["help", "run"]), long);
+    assert_eq!(print(&["help", "help"]), long);
+    for word in ["status", "observe", "resign", "verify", "completions"] {
+        assert_eq!(print(&["help", word]), print(&[word, "--help"]), "{word}");
+    }
     assert!(print(&["--explain"]).contains("TTL 15s"));
     assert!(print(&["--explain", "--ttl", "30s", "-k", "k", "true"]).contains("TTL 30s"));
     assert!(usage(&["--explain", "--grace", "30s"]).contains("use --ttl"));

@@ -83,6 +83,14 @@ fn bad_durations_are_refused() {
         "2500ms",
         "not a whole number of seconds: use 2s or 3s",
     );
+    refused(
+        "ttl",
+        "1us",
+        "a TTL of 1us is not a whole number of seconds: use 2s",
+    );
+    refused("ttl", "2s 1ns", "a TTL of 2s 1ns is not");
+    refused("margin", "10us", "a margin of 10us is too short");
+    refused("renew-interval", "10ns", "interval of 10ns is too short");
     refused("ttl", "9000000001s", "above etcd's maximum");
     refused("grace", "30s", "use --ttl ");
     refused("grace", "-1s", "is negative");
@@ -138,10 +146,19 @@ fn the_other_bad_values_are_refused() {
     refused("on-loss", "restart", "use exit or campaign");
     refused("log-format", "xml", "use text or json");
     refused("log-file", "", "the name is empty");
+    let log_file = |args: &[&str]| {
+        let args = [&["-k", "k"], args, &["true"]].concat();
+        run(&args, &[("LEADERRUN_LOG_FILE", "log")]).log.file
+    };
+    assert_eq!(log_file(&[]), Some("log".into()));
+    assert_eq!(log_file(&["--log-file=-"]), None, "standard error");
+    assert_eq!(log_file(&["--log-file=./-"]), Some("./-".into()));
     refused("stop-signal", "KILL", "--grace 0s");
     refused("stop-signal", "9", "--grace 0s");
     refused("stop-signal", "sigstop", "does not end it");
     refused("stop-signal", "CONT", "does not end it");
+    refused("stop-signal", "CHLD", "ends nothing");
+    refused("stop-signal", "urg", "ends nothing");
     refused("stop-signal", "0", "is no signal");
     refused("stop-signal", "SIGSIGTERM", "is no signal");
     for text in [

@@ -12,7 +12,7 @@ use crate::guardian::message::{Reason, Start, ToGuardian};
 use crate::report::{LogEvent, LossReason, StopReason};
 use crate::supervisor::state::{Afterwards, Cause, Run, State};
 use crate::supervisor::{Campaign, Supervisor, environment, leftovers};
-use crate::timing::{Deadline, Timeline};
+use crate::timing::{Deadline, Settings, Timeline};
 
 impl Supervisor {
     pub(in crate::supervisor) fn on_election(&mut self, event: Event) {
@@ -27,6 +27,7 @@ impl Supervisor {
                     id: self.options.id.clone(),
                     ttl,
                 });
+                self.warn_of_short_timeline(ttl);
                 self.hooks.standby();
                 self.stands_by();
             }
@@ -74,6 +75,20 @@ impl Supervisor {
     fn stands_by(&mut self) {
         if self.options.sd_ready == SdReady::Standby {
             self.systemd.ready();
+        }
+    }
+
+    /// Once, and of the TTL that etcd has granted: it may have raised what was asked for.
+    fn warn_of_short_timeline(&mut self, ttl: Duration) {
+        let settings = Settings {
+            ttl,
+            ..self.options.settings
+        };
+        let warning = Timeline::new(&settings).ok().and_then(|t| t.warning());
+        if let Some(warning) = warning
+            && !std::mem::replace(&mut self.warned_short, true)
+        {
+            self.log.event(LogEvent::warning(warning));
         }
     }
 
