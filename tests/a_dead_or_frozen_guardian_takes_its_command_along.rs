@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::sys::signal::kill;
 use support::{
-    Beat, Candidate, Etcd, Freezer, KEY, Pid, Proxy, Running, Signal, assert_no_overlap, now,
-    require_etcd,
+    Beat, Candidate, Etcd, Freezer, KEY, LIMIT, Pid, Proxy, Running, Signal, assert_no_overlap,
+    eventually, now, require_etcd,
 };
 
 /// A hand-over that did not wait for the TTL.
@@ -66,6 +66,21 @@ fn stopped() {
         return;
     }
     let gap = harmed("30s", |leader| send(leader.guardian_pid(), Signal::SIGSTOP));
+    assert!(gap < PROMPT, "{gap}");
+}
+
+/// A stopped supervisor is continued by its death: nobody else is left to kill what descends from the command.
+#[test]
+fn killed_while_the_supervisor_is_stopped() {
+    if !require_etcd() {
+        return;
+    }
+    let gap = harmed("30s", |leader| {
+        let guardian = leader.guardian_pid();
+        leader.signal(Signal::SIGSTOP);
+        eventually(LIMIT, || support::is_stopped(leader.pid()));
+        send(guardian, Signal::SIGKILL);
+    });
     assert!(gap < PROMPT, "{gap}");
 }
 

@@ -266,10 +266,7 @@ fn parent_death_signal() {
     can_fail("parent-death-signal", |scene| {
         let leader = scene.leader("3s", scene.beat.life()).spawn();
         scene.wait_for_command(&leader);
-        let guardian = leader.guardian_pid();
-        freeze(&leader);
-        send(guardian, Signal::SIGKILL);
-        send(leader.pid(), Signal::SIGKILL);
+        leader.kill_both();
         let _another = scene.another("3s");
         scene.judge_overlap();
     });

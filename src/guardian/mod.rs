@@ -56,8 +56,13 @@ pub fn fork(
 ) -> io::Result<Side> {
     sys::adopt_orphans()?;
     let (ours, theirs) = SeqPacket::pair()?;
+    // Only the guardian has the writing end. If it dies while the supervisor is stopped (by Ctrl-Z, say), what
+    // descends from the command falls to a process that kills nothing until somebody continues it.
+    let (end, life) = io::pipe()?;
     match sys::fork()? {
         sys::Fork::Parent(guardian) => {
+            drop(life);
+            sys::continue_at_end_of(end)?;
             if !Rule::OwnGroup.is_off() {
                 // Both sides do this, so that neither can be early; one of the two may fail.
                 let _ = setpgid(guardian, guardian);
@@ -68,8 +73,9 @@ pub fn fork(
             })
         }
         sys::Fork::Child => {
-            drop(ours);
+            drop((ours, end));
             let farewell = live(theirs, spec, stop_signal, title, successor);
+            drop(life);
             Ok(Side::Guardian(farewell))
         }
     }

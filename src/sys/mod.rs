@@ -16,9 +16,10 @@ mod wait;
 pub use ancestors::environments_above;
 pub use priority::{SessionFirst, hurry, run_first, set_niceness};
 pub use process::{
-    Fork, adopt_orphans, close_all_but, deny_new_privileges, die_by_signal, die_with_parent, exec,
-    exit_at_once, fork, lock_memory, open_null, point_standard_streams_at_null, say_last_words,
-    set_name, set_standard_streams, set_title, standard_streams, stop_by_signal, volunteer_for_oom,
+    Fork, adopt_orphans, close_all_but, continue_at_end_of, deny_new_privileges, die_by_signal,
+    die_with_parent, exec, exit_at_once, fork, lock_memory, open_null,
+    point_standard_streams_at_null, say_last_words, set_name, set_standard_streams, set_title,
+    standard_streams, stop_by_signal, volunteer_for_oom,
 };
 pub use signals::{
     Dispositions, KILL, SignalFd, SignalInfo, SignalNumber, block_all_signals, block_faults_too,

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -62,6 +62,24 @@ pub fn die_with_parent(parent: Pid) -> io::Result<()> {
     } else {
         Err(Errno::ESRCH.into())
     }
+}
+
+/// Has the kernel send SIGCONT to this process once nobody holds the other end of `pipe` any more (fcntl(2), `F_SETSIG`):
+/// a process that is stopped goes on then. The pipe is held for the rest of the life of this process.
+pub fn continue_at_end_of(pipe: PipeReader) -> io::Result<()> {
+    // asm-generic/fcntl.h; libc does not have it.
+    const F_SETSIG: libc::c_int = 10;
+    let fd = pipe.as_raw_fd();
+    let set = |what: libc::c_int, value: libc::c_int| {
+        // SAFETY: these commands take an integer, and the descriptor is open.
+        Errno::result(unsafe { libc::fcntl(fd, what, value) })
+    };
+    set(libc::F_SETOWN, getpid().as_raw())?;
+    set(F_SETSIG, libc::SIGCONT)?;
+    set(libc::F_SETFL, libc::O_ASYNC)?;
+    // Not to be closed.
+    let _ = pipe.into_raw_fd();
+    Ok(())
 }
 
 /// Names this thread, as `ps` and `pkill` see it; at most 15 bytes.

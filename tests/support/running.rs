@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::log::{Log, is_of_the_setup};
 use super::process::{MARK, children_of, is_alive, kill_all, spawn_mortal, tree_of};
 use super::scratch::{Scratch, tail};
+use super::stalled::Stalled;
 use super::{LIMIT, now, unique_id, within};
 
 /// A started process and all that descends from it. Dropped, it leaves none of them alive.
@@ -167,13 +168,15 @@ impl Running {
         killpg(self.pid, signal).expect("a candidate with own_group()");
     }
 
-    /// Kills supervisor and guardian, the first stopped before, so that neither can clean up after the other.
+    /// Kills supervisor and guardian, so that neither can clean up after the other. They are not stopped for that: the
+    /// death of the one would continue the other.
     #[track_caller]
     pub fn kill_both(&self) {
         let guardian = self.guardian_pid();
-        self.signal(Signal::SIGSTOP);
+        let watch = Stalled::thread(self.pid, "watch");
         kill(guardian, Signal::SIGKILL).expect("a guardian whose parent does not reap");
         self.signal(Signal::SIGKILL);
+        watch.wait_killed();
     }
 
     /// Waits for the end of the started process; its tree may live on.
