@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use support::renewals::{at, sent, timeline};
+use support::renewals::{losses, timeline};
 use support::{
     Beat, Candidate, Etcd, LIMIT, Running, Value, assert_no_overlap, eventually, require_etcd,
 };
@@ -148,25 +148,23 @@ fn state(one: &Running) -> String {
 impl Count {
     fn add(&mut self, events: &[Value]) {
         let timeline = timeline(TTL);
-        let mut confirmed = 0.0;
-        for (i, event) in events.iter().enumerate() {
+        for loss in losses(events, &timeline) {
+            if loss.reason == "renewal-timeout" {
+                self.timed_out += 1;
+                continue;
+            }
+            let (i, age) = (loss.position, loss.age);
+            assert!(loss.is_of_a_fresh_lease(&timeline), "{loss:?}");
+            self.revoked += 1;
+            let around = &events[i.saturating_sub(4)..(i + 6).min(events.len())];
+            let lines: Vec<String> = around.iter().map(|e| format!("  {e}\n")).collect();
+            let lines = lines.concat();
+            self.examples
+                .push(format!("renewed {age:.3} s before it was gone\n{lines}"));
+        }
+        for event in events {
             match event["event"].as_str().expect("a name") {
-                "elected" => {
-                    self.terms += 1;
-                    confirmed = at(event);
-                }
-                "renewed" => confirmed = sent(event, &timeline),
-                "stopping" if event["reason"] == "renewal-timeout" => self.timed_out += 1,
-                "stopping" => {
-                    let age = at(event) - confirmed;
-                    assert!(age < timeline.ttl().as_secs_f64(), "{age}: {event}");
-                    self.revoked += 1;
-                    let around = &events[i.saturating_sub(4)..(i + 6).min(events.len())];
-                    let lines: Vec<String> = around.iter().map(|e| format!("  {e}\n")).collect();
-                    let lines = lines.concat();
-                    self.examples
-                        .push(format!("renewed {age:.3} s before it was gone\n{lines}"));
-                }
+                "elected" => self.terms += 1,
                 "warning"
                     if event["message"]
                         .to_string()

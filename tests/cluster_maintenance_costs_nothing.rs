@@ -34,13 +34,7 @@ fn move_leader(etcd: &Etcd) {
 
 /// The member id of that name.
 fn id_of(etcd: &Etcd, name: &str) -> String {
-    // "8e9e05c52164694d, started, m0, http://…, http://…, false"
-    let list = etcd.etcdctl(&["member", "list"]);
-    let mut lines = list
-        .lines()
-        .map(|line| line.split(", ").collect::<Vec<_>>());
-    let line = lines.find(|fields| fields[2] == name);
-    line.expect("a member")[0].to_owned()
+    etcd.member_id(name).expect("a member")
 }
 
 #[track_caller]

@@ -74,7 +74,28 @@ impl Etcd {
         arguments: &[&str],
         stdin: Stdio,
     ) -> Running {
-        let mut command = etcdctl(wrapper, &self.endpoints());
+        Self::spawn_etcdctl_in(wrapper, &self.endpoints(), arguments, stdin)
+    }
+
+    /// The same, of these endpoints alone.
+    #[track_caller]
+    pub(super) fn spawn_etcdctl_at(
+        &self,
+        endpoints: &str,
+        arguments: &[&str],
+        stdin: Stdio,
+    ) -> Running {
+        Self::spawn_etcdctl_in(&self.asked_from, endpoints, arguments, stdin)
+    }
+
+    #[track_caller]
+    fn spawn_etcdctl_in(
+        wrapper: &[String],
+        endpoints: &str,
+        arguments: &[&str],
+        stdin: Stdio,
+    ) -> Running {
+        let mut command = etcdctl(wrapper, endpoints);
         command.args(arguments);
         let streams = [Some(stdin), None, None];
         Running::spawn_in(Scratch::new("etcdctl"), "etcdctl", command, streams, None)
@@ -160,6 +181,26 @@ impl Etcd {
         self.etcdctl(&["lease", "revoke", lease]);
     }
 
+    /// The TTL in seconds that a lease was granted for, while it lives.
+    #[track_caller]
+    pub fn granted(&self, lease: &str) -> Option<u64> {
+        let told = self.etcdctl(&["lease", "timetolive", lease]);
+        // "lease 2be7… granted with TTL(60s), remaining(59s)"
+        let ttl = told.split_once("granted with TTL(")?.1.split_once("s)")?.0;
+        Some(ttl.parse().expect("seconds"))
+    }
+
+    /// The member id of that name, as far as a member tells.
+    pub fn member_id(&self, name: &str) -> Option<String> {
+        // "8e9e05c52164694d, started, m0, http://…, http://…, false"
+        let list = self.try_etcdctl(&["member", "list"]).ok()?;
+        let lines = list
+            .lines()
+            .map(|line| line.split(", ").collect::<Vec<_>>());
+        let line = lines.into_iter().find(|fields| fields[2] == name)?;
+        Some(line[0].to_owned())
+    }
+
     /// The index of the raft leader, as the members that are up say; waits until they agree on one.
     #[track_caller]
     pub fn leader_index(&self) -> usize {
@@ -230,7 +271,7 @@ fn etcdctl(wrapper: &[String], endpoints: &str) -> Command {
 }
 
 /// Decodes what etcdctl writes in JSON for keys and values.
-fn decode_base64(text: &str) -> String {
+pub(super) fn decode_base64(text: &str) -> String {
     let mut bytes = Vec::new();
     let (mut bits, mut count) = (0_u32, 0);
     for symbol in text.bytes() {
