@@ -5,10 +5,10 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::arena::{Arena, EndOnPanic, HOSTS};
+use crate::arena::{Arena, EndOnPanic, HOSTS, Phase};
 use crate::random::Random;
-use crate::slot::TIMELINES;
-use crate::support::{Candidate, within};
+use crate::slot::{Harm, TIMELINES, stands};
+use crate::support::{Candidate, LIMIT, within};
 
 /// No term's key or record is in it.
 const GARBAGE: &str = "written by hand";
@@ -19,10 +19,11 @@ pub fn deeds(arena: &Arena) {
     let mut random = Random::new(arena.settings.seed, "administrator", 0);
     while arena.pause(random.millis(2000, 12_000)) {
         let host = random.one_of(&HOSTS);
-        match random.below(3) {
-            0 => ask_to_resign(arena, host),
-            1 => overwrite_a_key(arena, random.below(64)),
-            _ => scribble(arena),
+        match random.below(8) {
+            0 | 1 => ask_to_resign(arena, host),
+            2 | 3 => overwrite_a_key(arena, random.below(64)),
+            4 | 5 => scribble(arena),
+            _ => delete_the_record(arena),
         }
     }
 }
@@ -59,7 +60,7 @@ fn overwrite_a_key(arena: &Arena, number: usize) {
 /// Garbage in the record makes all wait: its holder writes it anew at the next renewal. If nobody has for as long as
 /// a term without a renewal can last, nobody holds it, and it is to be taken away.
 fn scribble(arena: &Arena) {
-    let record = format!("{}.term", arena.key);
+    let record = arena.key_of_record();
     if arena
         .etcd
         .try_etcdctl(&["get", &record])
@@ -94,8 +95,69 @@ fn is_garbage(arena: &Arena, record: &str) -> bool {
 
 /// If it is garbage.
 fn take_away(arena: &Arena, record: &str) -> bool {
+    let is_garbage = format!("value(\"{record}\") = \"{GARBAGE}\"");
+    transact(arena, &is_garbage, &format!("del {record}"))
+}
+
+/// Deletes the record of a leader that reaches etcd, which is to write it anew. A candidate that joined while nothing
+/// tells of a leader cut off would start beside it, so nobody is harmed meanwhile.
+fn delete_the_record(arena: &Arena) {
+    let _calm = arena.calm();
+    let Some((slot, leader, token)) = leader_that_renews(arena) else {
+        return;
+    };
+    let (record, mark) = (arena.key_of_record(), arena.mark_of_deletion());
+    // A key that is gone would be a leader that is fenced, and writes no record.
+    let leads = format!("create(\"{}/{leader}\") = \"{token}\"", arena.key);
+    if transact(arena, &leads, &format!("put {mark} {token}\ndel {record}")) {
+        arena.fault("record deleted", &format!("of token {token}"));
+        let settled = within(LIMIT, || {
+            let there = arena.etcd.try_etcdctl(&["get", "--keys-only", &record]);
+            there.is_ok_and(|keys| !keys.trim().is_empty())
+                || leads_with(arena, slot) != Some(token)
+                || arena.phase() == Phase::Over
+        });
+        if settled.is_none() {
+            arena.violation(format!("the record of token {token} was not written anew"));
+        }
+    } else {
+        arena.note("record not deleted, or nobody knows");
+    }
+    within(LIMIT, || arena.etcd.try_etcdctl(&["del", &mark]).is_ok());
+}
+
+/// A leader that nobody has harmed and that has renewed meanwhile: its slot, lease and token.
+fn leader_that_renews(arena: &Arena) -> Option<(usize, String, u64)> {
+    let slot = arena.leader()?;
+    let token = leads_with(arena, slot)?;
+    let renewals = || {
+        let family = arena.family(slot);
+        family
+            .as_ref()
+            .map_or(0, |f| f.running.events_named("renewed").len())
+    };
+    let before = renewals();
+    within(Duration::from_secs(10), || renewals() >= before + 2)?;
+    let lease = arena.family(slot).as_ref().and_then(|f| {
+        let elected = f.running.events_named("elected").pop()?;
+        Some(elected["lease"].as_str()?.to_owned())
+    })?;
+    (leads_with(arena, slot) == Some(token)).then_some((slot, lease, token))
+}
+
+/// The token with which the candidate of that slot leads, if nothing is amiss with it.
+fn leads_with(arena: &Arena, slot: usize) -> Option<u64> {
+    let family = arena.family(slot);
+    let family = family.as_ref().filter(|f| f.harm == Harm::None)?;
+    let leads = family.running.try_wait().is_none() && stands(&family.running) == "started";
+    let elected = family.running.events_named("elected").pop()?;
+    elected["token"].as_u64().filter(|_| leads)
+}
+
+/// Whether etcd has done so, if that holds.
+fn transact(arena: &Arena, holds: &str, operations: &str) -> bool {
     let txn = arena.etcd.spawn_etcdctl_with(&["txn"], Stdio::piped());
-    let request = format!("value(\"{record}\") = \"{GARBAGE}\"\n\ndel {record}\n\n\n");
+    let request = format!("{holds}\n\n{operations}\n\n\n");
     if let Some(mut input) = txn.take_stdin() {
         let _ = input.write_all(request.as_bytes());
     }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::historian::Ending;
 use crate::slot::{Family, stands};
-use crate::support::{Etcd, Network, Scratch, unique_id};
+use crate::support::{Etcd, Freezer, Network, Scratch, unique_id};
 
 /// How many members; they are the first nodes of the network.
 pub const MEMBERS: usize = 3;
@@ -53,6 +54,12 @@ pub struct Arena {
     /// Who runs in each slot.
     pub families: [Mutex<Option<Family>>; SLOTS.len()],
     pub record: Mutex<Record>,
+    /// A cgroup for all leaderruns, where one can be made. They leave none in it.
+    pub cgroup: Option<Freezer>,
+    /// The revision up to which the historian has read.
+    pub known: AtomicU64,
+    endings: Mutex<Vec<Ending>>,
+    harm: RwLock<()>,
     phase: AtomicU8,
     begun: Instant,
     dir: Scratch,
@@ -99,6 +106,10 @@ impl Arena {
             key: format!("/election/soak-{}", unique_id()),
             families: Default::default(),
             record: Mutex::default(),
+            cgroup: Freezer::cgroup(),
+            known: AtomicU64::new(0),
+            endings: Mutex::default(),
+            harm: RwLock::default(),
             phase: AtomicU8::new(Phase::Faults as u8),
             begun: Instant::now(),
             dir,
@@ -108,6 +119,41 @@ impl Arena {
     /// The file of the stamps.
     pub fn stamps(&self) -> PathBuf {
         self.dir.path("stamps")
+    }
+
+    /// `KEY.term`.
+    pub fn key_of_record(&self) -> String {
+        format!("{}.term", self.key)
+    }
+
+    /// What is written by whoever deletes the record by hand, in the same transaction.
+    pub fn mark_of_deletion(&self) -> String {
+        format!("{}.deleted", self.key)
+    }
+
+    /// What runs a leaderrun on that node.
+    pub fn entering(&self, node: usize) -> Vec<String> {
+        let cgroup = self.cgroup.as_ref().map(Freezer::entering);
+        [
+            cgroup.unwrap_or_default(),
+            self.network.node(node).entering(),
+        ]
+        .concat()
+    }
+
+    /// Held by each fault that takes somebody away from etcd, or takes away what it holds there, while it lasts.
+    pub fn harming(&self) -> RwLockReadGuard<'_, ()> {
+        self.harm.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the end of all these, and keeps others from beginning.
+    pub fn calm(&self) -> RwLockWriteGuard<'_, ()> {
+        self.harm.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that have gone, and have not been judged yet.
+    pub fn endings(&self) -> MutexGuard<'_, Vec<Ending>> {
+        self.endings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn phase(&self) -> Phase {

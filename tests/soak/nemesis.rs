@@ -4,9 +4,10 @@
 //!
 //! Left out is what the promise excludes: supervisor and guardian of one family both killed or frozen,
 //! and the record deleted or overwritten while its holder is frozen or cut off, unless it stays
-//! away for as long as its holder can lead.
+//! away for as long as its holder can lead. So while somebody deletes the record, no fault begins that could do that.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::sys::signal::kill;
@@ -75,6 +76,7 @@ pub fn network(arena: &Arena) {
                 ("connections reset", format!("node {node}"), Vec::new())
             }
         };
+        let _harm = arena.harming();
         arena.fault(kind, &detail);
         network.drop_only(ways);
         arena.pause(random.millis(200, 8000));
@@ -92,7 +94,14 @@ pub fn members(arena: &Arena) {
     while arena.pause(random.millis(500, 5000)) {
         let n = random.below(MEMBERS);
         let (member, other) = (etcd.member(n), etcd.member((n + 1) % MEMBERS));
-        let kind = match random.below(8) {
+        let number = random.below(11);
+        let time = random.millis(200, 6000);
+        let _harm = arena.harming();
+        if number >= 8 {
+            maintain(arena, number, n);
+            continue;
+        }
+        let kind = match number {
             0..=2 => {
                 member.kill();
                 "member killed"
@@ -112,12 +121,38 @@ pub fn members(arena: &Arena) {
             }
         };
         arena.fault(kind, &format!("m{n}"));
-        arena.pause(random.millis(200, 6000));
+        arena.pause(time);
         etcd.cont();
         etcd.members().iter().for_each(|m| m.restart());
         arena.note(&format!("{kind}, mended"));
     }
     arena.pause_until(Phase::Over, Duration::from_secs(86_400));
+}
+
+/// What an operator does to members that work.
+fn maintain(arena: &Arena, number: usize, member: usize) {
+    let etcd = &arena.etcd;
+    let (kind, detail, done) = match number {
+        8 => {
+            let id = etcd.member_id(etcd.member(member).name());
+            let moved = id.map(|id| etcd.try_etcdctl(&["move-leader", &id]));
+            let moved = moved.is_some_and(|moved| moved.is_ok());
+            ("raft leader moved", format!("to m{member}"), moved)
+        }
+        9 => {
+            // Not what the historian has yet to read.
+            let revision = arena.known.load(Ordering::SeqCst).to_string();
+            let compacted = etcd.try_etcdctl(&["compact", &revision]).is_ok();
+            ("compacted", revision, compacted)
+        }
+        _ => {
+            let defragmented = etcd.try_etcdctl(&["defrag"]).is_ok();
+            ("defragmented", String::new(), defragmented)
+        }
+    };
+    if done {
+        arena.fault(kind, &detail);
+    }
 }
 
 /// Supervisors and guardians.
@@ -130,6 +165,7 @@ pub fn processes(arena: &Arena) {
         // Shorter than the window for renewals, or longer than the TTL.
         let times = [random.millis(50, 1500), random.millis(5000, 12_000)];
         let time = random.one_of(&times);
+        let _harm = arena.harming();
         let Some((kind, name)) = harm(arena, slot, number) else {
             continue;
         };
@@ -197,6 +233,7 @@ pub fn keys(arena: &Arena) {
         let number = if leader { 0 } else { any };
         let revokes = random.percent(50);
         let prefix = format!("{}/", arena.key);
+        let _harm = arena.harming();
         let order = ["--sort-by=CREATE", "--order=ASCEND"];
         let get = ["get", "--prefix", "--keys-only", &prefix];
         let listed = etcd.try_etcdctl(&[&get[..], &order].concat());

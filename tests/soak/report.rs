@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Settings, Story};
 use crate::stamps::Judge;
 
 /// The figures.
@@ -23,7 +23,8 @@ pub fn summary(arena: &Arena, judge: &Judge) -> String {
     format!(
         "seed {}, {} s of faults, {} spinners\n\
          {total} faults: {}\n\
-         {} leaderruns, {} terms, of which {} commands stamped {} times; {} hand-overs\n\
+         {} leaderruns, {} terms, of which {} commands stamped {} times; {} hand-overs; \
+         {} records seen to go\n\
          terms stopped by: {}\n\
          the smallest headroom: {headroom}\n\
          {} violations",
@@ -33,12 +34,35 @@ pub fn summary(arena: &Arena, judge: &Judge) -> String {
         list(&mut faults),
         record.families,
         record.terms,
-        judge.tokens,
+        judge.tokens.len(),
         judge.stamps,
-        judge.tokens.saturating_sub(1),
+        hand_overs(&judge.tokens, &record.stories),
+        judge.ended.len(),
         list(&mut ends),
         record.violations.len(),
     )
+}
+
+/// How often another leaderrun followed, among those whose commands have stamped.
+fn hand_overs(tokens: &[u64], stories: &[Story]) -> usize {
+    let leader = |token: &u64| stories.iter().position(|s| s.tokens.contains(token));
+    let leaders: Vec<_> = tokens.iter().map(leader).collect();
+    leaders.windows(2).filter(|two| two[0] != two[1]).count()
+}
+
+/// How to have the same faults again.
+fn again(settings: &Settings) -> String {
+    let Settings { seed, spinners, .. } = settings;
+    let seconds = settings.time.as_secs();
+    if seconds.is_multiple_of(60) {
+        let minutes = seconds / 60;
+        format!("scripts/soak --minutes {minutes} --seed {seed} --spinners {spinners}")
+    } else {
+        format!(
+            "LEADERRUN_SOAK_SECONDS={seconds} LEADERRUN_SOAK_SEED={seed} LEADERRUN_SOAK_SPINNERS={spinners} \
+             cargo test --test soak never_two -- --nocapture"
+        )
+    }
 }
 
 /// What there is to find out how it could happen: the last faults, and the logs of those involved.
@@ -47,10 +71,11 @@ pub fn evidence(arena: &Arena, judge: &Judge) -> String {
     let mut text = format!("{}\n", record.violations.join("\n"));
     let last = &record.diary[record.diary.len().saturating_sub(80)..];
     let _ = writeln!(text, "--- the last events:\n{}", last.join("\n"));
-    let tokens: BTreeSet<u64> = match &judge.violation {
-        Some((older, newer, _)) => [*older, *newer].into(),
-        None => BTreeSet::new(),
-    };
+    let mut tokens: BTreeSet<u64> = BTreeSet::new();
+    if let Some((older, newer, _)) = &judge.violation {
+        tokens.extend([older, newer]);
+    }
+    tokens.extend(judge.premature.as_ref().map(|(token, _)| token));
     let newest = record.stories.len().saturating_sub(8);
     for (n, story) in record.stories.iter().enumerate() {
         let involved = story.tokens.iter().any(|token| tokens.contains(token));
@@ -66,6 +91,18 @@ pub fn evidence(arena: &Arena, judge: &Judge) -> String {
             );
         }
     }
-    let _ = write!(text, "again: scripts/soak --seed {}", arena.settings.seed);
+    let _ = write!(text, "again: {}", again(&arena.settings));
     text
+}
+
+#[test]
+fn a_candidate_that_follows_itself_is_no_hand_over() {
+    let story = |name: &str, tokens: &[u64]| Story {
+        name: name.to_owned(),
+        tokens: tokens.to_vec(),
+        log: String::new(),
+    };
+    let stories = [story("a0", &[1, 2, 7]), story("b0", &[4, 5])];
+    assert_eq!(hand_overs(&[1, 2, 4, 5, 7], &stories), 2);
+    assert_eq!(hand_overs(&[1], &stories), 0);
 }
