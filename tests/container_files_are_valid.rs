@@ -202,8 +202,7 @@ fn a_static_musl_build_needs_no_library() {
         support::skip("no Rust target x86_64-unknown-linux-musl (rustup target add brings it)");
         return;
     }
-    if Command::new("musl-gcc").arg("--version").output().is_err() {
-        support::skip("no musl-gcc (Debian's musl-tools brings it)");
+    if !support::require_program("musl-gcc") {
         return;
     }
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("musl");

@@ -301,17 +301,16 @@ fn a_descendant_of_another_user_after_the_supervisor_was_killed() {
 /// A setpriv(1) that is root whoever runs it. Says loudly that the test was skipped where there can be none.
 fn setuid_root(dir: &Scratch) -> Option<std::path::PathBuf> {
     let skip = |why: &str| {
-        let line = format!("SKIPPED: a setuid program is needed, and {why}\n");
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        support::skip(&format!("a setuid program is needed, and {why}"));
         None
     };
     let original = ["/usr/bin/setpriv", "/bin/setpriv"]
         .into_iter()
         .map(Path::new)
         .find(|p| p.exists());
-    let Some(original) = original else {
-        return skip("setpriv(1) is not installed");
-    };
+    if !support::require_that(original.is_some(), "setpriv(1)") {
+        return None;
+    }
     if !Uid::effective().is_root() {
         return skip("only root can make one");
     }
@@ -323,7 +322,7 @@ fn setuid_root(dir: &Scratch) -> Option<std::path::PathBuf> {
         return skip("the temporary directory is mounted nosuid");
     }
     let copy = dir.path("setpriv");
-    fs::copy(original, &copy).expect("own directory");
+    fs::copy(original?, &copy).expect("own directory");
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).expect("own file");
     Some(copy)
 }

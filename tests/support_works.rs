@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::{
-    Beat, Etcd, LIMIT, Life, Running, Signal, Stamp, assert_no_overlap, children_of, eventually,
-    is_alive, now, overlaps, require_etcd,
+    Beat, Etcd, LIMIT, Life, Running, Scratch, Signal, Stamp, assert_no_overlap, children_of,
+    eventually, is_alive, now, overlaps, require_etcd,
 };
 
 fn stamp(at: f64, token: u64) -> Stamp {
@@ -230,4 +230,34 @@ fn every_test_that_a_table_of_complaints_names_exists() {
         }
     }
     assert!(names > 30, "{names}");
+}
+
+#[test]
+#[ignore = "run by the next one"]
+fn lacks_something() {
+    support::skip("there is no Sunday");
+    support::require_program("leaderrun-is-nowhere");
+}
+
+#[test]
+fn a_test_that_lacks_what_is_required_fails_and_others_are_named() {
+    let dir = Scratch::new("skipped");
+    let named = dir.path("named");
+    let run = |required: &str| {
+        std::fs::write(&named, "").expect("own directory");
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--ignored", "--exact", "lacks_something"])
+            .env("LEADERRUN_TEST_REQUIRE", required)
+            .env("LEADERRUN_TEST_SKIPPED", &named)
+            .output()
+            .expect("this program")
+            .status;
+        let named = std::fs::read_to_string(&named).expect("own file");
+        (status.success(), named.lines().count(), named)
+    };
+    let (well, lines, named) = run("1");
+    assert!(!well && lines == 1, "{named}");
+    assert_eq!(named, "SKIPPED lacks_something: there is no Sunday\n");
+    let (well, lines, named) = run("0");
+    assert!(well && lines == 2, "{named}");
 }

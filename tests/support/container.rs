@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::unistd::Uid;
+
 use super::process::children_of;
 use super::{Candidate, LIMIT, Pid, Running, Scratch, eventually};
 
@@ -23,7 +25,11 @@ impl Root {
             .args(["--fork", "--pid", "--mount", "true"])
             .status();
         if !possible.is_ok_and(|status| status.success()) {
-            super::skip("unshare makes no namespaces here, which takes root");
+            if Uid::effective().is_root() {
+                super::lacks("unshare makes no namespaces here");
+            } else {
+                super::skip("only root can make a container");
+            }
             return None;
         }
         let dir = Scratch::new("root");

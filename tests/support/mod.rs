@@ -45,6 +45,7 @@ mod scratch;
 mod stalled;
 mod systemd;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -155,13 +156,9 @@ pub fn require_etcd() -> bool {
     if missing.is_empty() {
         return true;
     }
-    let missing = missing.join(" and ");
-    assert!(
-        !is_skip_forbidden(),
-        "{missing} cannot be run, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup --tests, or set ETCD and ETCDCTL"
-    );
-    skip(&format!(
-        "{missing} cannot be run (scripts/setup --tests installs etcd; ETCD and ETCDCTL name others)"
+    lacks(&format!(
+        "{} cannot be run: run scripts/setup --tests, or set ETCD and ETCDCTL",
+        missing.join(" and ")
     ));
     false
 }
@@ -177,14 +174,8 @@ pub fn require_program(name: &str) -> bool {
 /// Whether `what` is `there`; what is said of [`require_etcd`] holds here too.
 #[track_caller]
 pub fn require_that(there: bool, what: &str) -> bool {
-    assert!(
-        there || !is_skip_forbidden(),
-        "there is no {what}, and LEADERRUN_TEST_REQUIRE=1 forbids to skip: run scripts/setup --tests"
-    );
     if !there {
-        skip(&format!(
-            "there is no {what} (scripts/setup --tests installs it)"
-        ));
+        lacks(&format!("there is no {what}: run scripts/setup --tests"));
     }
     there
 }
@@ -194,14 +185,33 @@ fn is_skip_forbidden() -> bool {
     std::env::var_os("LEADERRUN_TEST_REQUIRE").is_some_and(|v| v == "1")
 }
 
-/// Says loudly that the present test is skipped.
+/// Says that the present test is skipped for want of what `scripts/setup` installs or every machine of ours has; with
+/// `LEADERRUN_TEST_REQUIRE=1` that fails it.
+#[track_caller]
+pub fn lacks(why: &str) {
+    assert!(
+        !is_skip_forbidden(),
+        "{why} (LEADERRUN_TEST_REQUIRE=1 forbids to skip)"
+    );
+    skip(why);
+}
+
+/// Says loudly that the present test is skipped, for what depends on the kernel, on the container or on who runs it.
+/// For all else there is [`lacks`].
 pub fn skip(why: &str) {
-    // Past the test runner's capture, which would hide it in a test that "passes".
+    use std::io::Write;
     let line = format!(
         "SKIPPED {}: {why}\n",
         thread::current().name().unwrap_or("a test")
     );
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    // Past the capture of libtest, which would hide it in a test that "passes".
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    // And past that of a runner with a process for each test: scripts/test shows these at its end.
+    let shown_later = std::env::var_os("LEADERRUN_TEST_SKIPPED");
+    let file = shown_later.and_then(|file| fs::File::options().append(true).open(file).ok());
+    if let Some(mut file) = file {
+        let _ = file.write_all(line.as_bytes());
+    }
 }
 
 /// The etcd to start: `ETCD`, or the one on the PATH.

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 
-use super::{LIMIT, NOBODY, Pid, Scratch, eventually, is_skip_forbidden, skip};
+use super::{LIMIT, NOBODY, Pid, Scratch, eventually, lacks};
 
 /// Dropped, it is ended.
 #[derive(Debug)]
@@ -20,9 +20,7 @@ impl Postgres {
     #[track_caller]
     pub fn start() -> Option<Self> {
         let Some(bin) = programs() else {
-            let why = "there is no PostgreSQL (scripts/setup --tests installs it)";
-            assert!(!is_skip_forbidden(), "{why}");
-            skip(why);
+            lacks("there is no PostgreSQL: run scripts/setup --tests");
             return None;
         };
         let dir = Scratch::new("postgres");

@@ -20,24 +20,34 @@ pub struct Systemd {
 
 impl Systemd {
     /// One with the shipped units, and `drop_ins` as `(unit, text)`. `None`, said loudly, where it cannot
-    /// be had: that takes root, cgroup v2 and systemd's own package.
+    /// be had: that takes root, a cgroup v2 that can be written to and systemd's own package.
+    #[track_caller]
     pub fn start(instances: &[(&str, &str)], drop_ins: &[(&str, &str)]) -> Option<Self> {
-        match Self::try_start(instances, drop_ins) {
-            Ok(systemd) => Some(systemd),
+        let there = Path::new("/lib/systemd/systemd").exists();
+        if !super::require_that(there, "/lib/systemd/systemd") {
+            return None;
+        }
+        let cgroup = match own_cgroup() {
+            Ok(cgroup) => cgroup,
             Err(why) => {
                 super::skip(&format!("no systemd of its own: {why}"));
+                return None;
+            }
+        };
+        match Self::start_in(cgroup, instances, drop_ins) {
+            Ok(systemd) => Some(systemd),
+            Err(why) => {
+                super::lacks(&why);
                 None
             }
         }
     }
 
-    fn try_start(instances: &[(&str, &str)], drop_ins: &[(&str, &str)]) -> Result<Self, String> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err("that takes root".to_owned());
-        }
-        if !Path::new("/lib/systemd/systemd").exists() {
-            return Err("/lib/systemd/systemd is not there".to_owned());
-        }
+    fn start_in(
+        cgroup: PathBuf,
+        instances: &[(&str, &str)],
+        drop_ins: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let dir = Scratch::new("systemd");
         let units = dir.path("units");
         fs::create_dir(&units).expect("own directory");
@@ -70,10 +80,6 @@ impl Systemd {
             )
             .expect("own directory");
         }
-        let cgroup = cgroup2_mount()
-            .ok_or("no cgroup v2 is mounted")?
-            .join(format!("leaderrun-test-{}", unique_id()));
-        fs::create_dir(&cgroup).map_err(|e| format!("cannot make {}: {e}", cgroup.display()))?;
         let mut command = Command::new(&script);
         command.arg(dir.dir()).arg(&cgroup);
         let running = Running::spawn("systemd", command);
@@ -99,7 +105,10 @@ impl Systemd {
         });
         match found.flatten() {
             Some(_) => Ok(systemd),
-            None => Err(format!("it does not come up: {}", systemd.log())),
+            None => Err(format!(
+                "a systemd of its own does not come up: {}",
+                systemd.log()
+            )),
         }
     }
 
@@ -194,6 +203,19 @@ impl Drop for Systemd {
         // The namespace dies with its PID 1.
         self.running = None;
         let _ = within(LIMIT, || remove(&self.cgroup));
+    }
+}
+
+/// A new one, for it alone.
+fn own_cgroup() -> Result<PathBuf, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("that takes root".to_owned());
+    }
+    let mount = cgroup2_mount().ok_or("no cgroup v2 is mounted")?;
+    let cgroup = mount.join(format!("leaderrun-test-{}", unique_id()));
+    match fs::create_dir(&cgroup) {
+        Ok(()) => Ok(cgroup),
+        Err(e) => Err(format!("cannot make {}: {e}", cgroup.display())),
     }
 }
 
