@@ -1,5 +1,5 @@
-//! The arithmetic, all of it the product's own: timeline, fence and take-over rule, asked with the ticks of
-//! the model turned into instants.
+//! The arithmetic, all of it the product's own: timeline, fence, and from when on a record is free, asked with the
+//! ticks of the model turned into instants.
 
 use std::time::Duration;
 
