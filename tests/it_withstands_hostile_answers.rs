@@ -6,6 +6,8 @@ mod asking;
 mod hostile;
 #[path = "hostile/leading.rs"]
 mod leading;
+#[path = "hostile/leaving.rs"]
+mod leaving;
 #[path = "hostile/sequences.rs"]
 mod sequences;
 mod support;

@@ -58,6 +58,40 @@ fn no_answer_is_125() {
     }
 }
 
+/// How long the leader's lease has is a part of what is told; without it, nothing is.
+#[test]
+fn whatever_is_said_of_a_lease_the_status_is_sound() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = Candidate::new(&etcd).spawn();
+    leader.wait_elected();
+    let lies = lies::of_times_to_live().into_iter();
+    let asked: Vec<_> = lies
+        .map(|(name, lie)| {
+            let liar = Liar::new(&etcd);
+            liar.tell(lie);
+            (name, ask("status", &liar).spawn(), liar)
+        })
+        .collect();
+    for (name, running, _) in &asked {
+        let code = running.wait().code();
+        let told = running.stdout();
+        println!("{name}: {code:?} {told}{}", running.stderr());
+        match code {
+            Some(0) => assert!(told.contains("leader "), "{name}: {told}"),
+            Some(125) => assert_eq!(told, "", "{name}"),
+            other => panic!("{name}: {other:?} {told}"),
+        }
+        assert!(
+            !told.contains(|c: char| c.is_control() && c != '\n'),
+            "{told:?}"
+        );
+        assert_sound(name, running);
+    }
+}
+
 #[test]
 fn an_observer_goes_on_whatever_a_watch_tells() {
     if !require_etcd() {

@@ -36,6 +36,7 @@ pub enum Call {
     Grant,
     KeepAlive,
     Revoke,
+    TimeToLive,
     Watch,
     Other,
 }
@@ -325,6 +326,7 @@ fn call_of(path: &str) -> Call {
         Some("LeaseGrant") => Call::Grant,
         Some("LeaseKeepAlive") => Call::KeepAlive,
         Some("LeaseRevoke") => Call::Revoke,
+        Some("LeaseTimeToLive") => Call::TimeToLive,
         Some("Watch") => Call::Watch,
         _ => Call::Other,
     }

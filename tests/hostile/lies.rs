@@ -196,6 +196,52 @@ pub fn deletion_of(key: &str) -> Lie {
     })
 }
 
+/// What one answer to a request may be instead, whatever was asked.
+pub fn of_one_answer(call: Call) -> Vec<Named> {
+    vec![
+        ("an error", do_instead(call, &[Deed::Fail(14, "no leader")])),
+        (
+            "a status that there is not",
+            do_instead(call, &[Deed::Fail(99, "no%0Areason%1B[2J")]),
+        ),
+        (
+            "no such lease",
+            do_instead(
+                call,
+                &[Deed::Fail(5, "etcdserver: requested lease not found")],
+            ),
+        ),
+        ("an end", do_instead(call, &[Deed::Close])),
+        ("silence", do_instead(call, &[Deed::Hang])),
+        ("nothing", change(call, |_| Message::default())),
+        ("no header", change(call, |m| m.without(HEADER))),
+        ("another cluster", header(call, CLUSTER, 7)),
+        (
+            "lateness",
+            instead(call, |_, m| vec![Deed::Wait(TOO_LATE), Deed::Say(m)]),
+        ),
+        ("100 MB", do_instead(call, &[Deed::Bulk(BULK)])),
+    ]
+}
+
+/// What may be said of how long a lease has.
+pub fn of_times_to_live() -> Vec<Named> {
+    let call = Call::TimeToLive;
+    let mut all = of_one_answer(call);
+    all.extend([
+        ("a TTL of 0", number(call, TTL, 0)),
+        ("a negative TTL", number(call, TTL, i64::MIN)),
+        ("a huge TTL", number(call, TTL, i64::MAX)),
+        ("another lease", number(call, LEASE, 1)),
+    ]);
+    all
+}
+
+/// The grant is true, but its answer names another lease than was asked for.
+pub fn grant_of_another() -> Lie {
+    number(Call::Grant, LEASE, 1)
+}
+
 /// Grants of a TTL that the lease does not have.
 pub fn grants_of(ttl: i64) -> Lie {
     number(Call::Grant, TTL, ttl)

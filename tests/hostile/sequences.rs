@@ -45,7 +45,9 @@ impl Step {
             self.of_watches.1.clone(),
         );
         Lie::new(move |call, nth, message| match call {
-            Call::Grant | Call::KeepAlive | Call::Revoke => leases.about(call, nth, message),
+            Call::Grant | Call::KeepAlive | Call::Revoke | Call::TimeToLive => {
+                leases.about(call, nth, message)
+            }
             Call::Txn | Call::Other => transactions.about(call, nth, message),
             Call::Watch => watches.about(call, nth, message),
         })
@@ -62,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
     let mut all = lies::of_no_proof();
     all.extend(lies::of_no_matter());
     all.extend([
+        ("a grant of another lease", lies::grant_of_another()),
         ("granted for 0s", lies::grants_of(0)),
         ("granted for 3s", lies::grants_of(3)),
         ("granted for ever", lies::grants_of(i64::MAX)),
