@@ -6,23 +6,9 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use support::guarded::{Guarded, PASSWORD, USER, permissions};
+use support::guarded::{Guarded, PASSWORD, USER, permissions, refusal, texts};
 use support::pki::LOOPBACK;
 use support::*;
-
-fn texts(run: &Running, event: &str, field: &str) -> String {
-    let text = |e: Value| format!("{}\n", e[field]);
-    run.events_named(event).into_iter().map(text).collect()
-}
-
-#[track_caller]
-fn refusal(candidate: Candidate) -> String {
-    let run = candidate.spawn();
-    let code = run.wait().code();
-    let message = texts(&run, "error", "message");
-    assert_eq!(code, Some(125), "{message}");
-    message
-}
 
 #[test]
 fn the_permissions_in_the_readme_are_enough_for_all_that_it_does() {

@@ -2,22 +2,8 @@
 
 mod support;
 
-use support::guarded::{Guarded, PASSWORD, USER};
+use support::guarded::{Guarded, PASSWORD, USER, refusal, texts};
 use support::*;
-
-fn texts(run: &Running, event: &str, field: &str) -> String {
-    let text = |e: Value| format!("{}\n", e[field]);
-    run.events_named(event).into_iter().map(text).collect()
-}
-
-#[track_caller]
-fn refusal(candidate: Candidate) -> String {
-    let run = candidate.spawn();
-    let code = run.wait().code();
-    let message = texts(&run, "error", "message");
-    assert_eq!(code, Some(125), "{message}");
-    message
-}
 
 #[test]
 fn a_missing_permission_is_refused_at_once_and_told() {

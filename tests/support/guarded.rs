@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use super::{Candidate, Etcd, KEY, Running, Scratch, Signal};
+use super::{Candidate, Etcd, KEY, Running, Scratch, Signal, Value};
 
 /// The user.
 pub const USER: &str = "scheduler";
@@ -20,6 +20,22 @@ pub fn permissions() -> Vec<Vec<String>> {
         words(&format!("readwrite {KEY}.resign")),
         words(&format!("readwrite {KEY}")),
     ]
+}
+
+/// What all events of that name say in a field, a line each.
+pub fn texts(run: &Running, event: &str, field: &str) -> String {
+    let text = |e: Value| format!("{}\n", e[field]);
+    run.events_named(event).into_iter().map(text).collect()
+}
+
+/// Why a candidate is refused, at once.
+#[track_caller]
+pub fn refusal(candidate: Candidate) -> String {
+    let run = candidate.spawn();
+    let code = run.wait().code();
+    let message = texts(&run, "error", "message");
+    assert_eq!(code, Some(125), "{message}");
+    message
 }
 
 /// An etcd with that user, which has exactly the permissions that it needs, and its password in a file.
