@@ -2,7 +2,7 @@
 //!
 //! Pure, but for what reads it all at one revision, the newest or an earlier one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
@@ -49,6 +49,8 @@ pub enum Standing {
 pub struct View {
     names: Names,
     found: BTreeMap<Vec<u8>, KeyValue>,
+    /// Leases in the names of keys that are not attached to them, and that are gone: such a key is no candidate's.
+    dead: HashSet<LeaseId>,
     /// The store's revision that it shows.
     pub revision: i64,
 }
@@ -94,11 +96,32 @@ impl View {
         let looked = connection.txn("look at the election", txn, 3, until);
         let answer = looked.await?;
         let found = answer.ops.into_iter().flatten();
-        Ok(Self {
+        let mut view = Self {
             names,
             found: found.map(|kv| (kv.key().to_owned(), kv)).collect(),
+            dead: HashSet::new(),
             revision: answer.revision,
-        })
+        };
+        view.bury(connection, until).await?;
+        Ok(view)
+    }
+
+    /// Asks for the leases of candidates that nothing else would end.
+    async fn bury(&mut self, connection: &mut Connection, until: BootInstant) -> Result<(), Error> {
+        let doubtful = self.queue().filter(|seat| !seat.attached);
+        let doubtful: Vec<LeaseId> = doubtful.map(|seat| seat.lease).collect();
+        for lease in doubtful {
+            match connection.time_to_live(lease.0, until).await {
+                Ok(ttl) if ttl <= 0 => {
+                    self.dead.insert(lease);
+                }
+                Ok(_) => {}
+                // It has keys that are not for us to see: it lives.
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The keys that belong to it, and no others, which somebody who asks need not be allowed to read.
@@ -169,10 +192,11 @@ impl View {
     }
 
     fn queue(&self) -> impl Iterator<Item = Seat> {
-        self.found.values().filter_map(|kv| {
+        let seats = self.found.values().filter_map(|kv| {
             let lease = self.names.lease_in(kv.key())?;
             Some(seat(kv, lease))
-        })
+        });
+        seats.filter(|seat| seat.attached || !self.dead.contains(&seat.lease))
     }
 
     /// What the record says of `first`, the candidate of the smallest create revision that counts.

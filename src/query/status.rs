@@ -99,13 +99,7 @@ pub(super) async fn status(place: &Place, json: bool) -> Answer {
             all.join("; ")
         )));
     };
-    // A key that nothing will end counts only while the lease in its name lives.
-    let dead = |seat: &Seat| !seat.attached && ttls.get(&seat.lease).is_some_and(|ttl| *ttl <= 0);
-    let seats: Vec<Seat> = view
-        .seats()
-        .into_iter()
-        .filter(|seat| !dead(seat))
-        .collect();
+    let seats = view.seats();
     let standing = view.standing(seats.first());
     if json {
         let report = report(key, &view, &seats, &standing, &ttls, probes);
