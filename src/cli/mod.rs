@@ -182,7 +182,7 @@ pub fn parse(
             Err(error) => from_clap(&error),
         };
     }
-    let of_run = words::without_run(args.clone())?;
+    let of_run = words::without_run(args.clone());
     let mut flags = match Flags::try_parse_from(&of_run) {
         Ok(flags) => flags,
         Err(error) => return from_clap(&error),

@@ -106,17 +106,14 @@ pub(super) fn no_election(args: &[OsString]) -> UsageError {
 }
 
 /// The arguments (the program's name first) without the optional first word `run`.
-pub(super) fn without_run(mut args: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
+pub(super) fn without_run(mut args: Vec<OsString>) -> Vec<OsString> {
     if args.is_empty() {
         args.push("leaderrun".into());
     }
-    match args.get(1) {
-        Some(word) if word == "run" => {
-            args.remove(1);
-        }
-        Some(_) | None => {}
+    if args.get(1).is_some_and(|word| word == "run") {
+        args.remove(1);
     }
-    Ok(args)
+    args
 }
 
 /// Refuses a command that bears the name of a subcommand and has no `--` before it. What clap

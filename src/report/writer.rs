@@ -75,12 +75,14 @@ pub(super) enum Message {
     LeadsSince(Option<u64>),
 }
 
+type Grieve = Box<dyn FnOnce(&io::Error) + Send>;
+
 pub(super) struct Writer {
     format: Format,
     style: Style,
     sink: Sink,
     /// Told of the first line that is lost by an error, if anybody is.
-    grieve: Option<Box<dyn FnOnce(&io::Error) + Send>>,
+    grieve: Option<Grieve>,
     progress: Arc<Progress>,
     live: Option<Live>,
 }
