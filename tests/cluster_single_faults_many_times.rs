@@ -44,24 +44,17 @@ struct Fault {
     is_leader: bool,
 }
 
-/// The kind and the member of fault `n`; every other time it is the raft leader's turn.
-fn fault(n: usize, raft_leader: usize) -> (&'static str, usize) {
+/// The kind of fault `n`, and the member that it befalls as a follower; none every other time, when it is the raft
+/// leader's turn.
+fn fault(n: usize) -> (&'static str, Option<usize>) {
     let turn = n / 2;
-    let kind = KINDS[turn % KINDS.len()];
-    let member = if n.is_multiple_of(2) {
-        raft_leader
-    } else {
-        turn / KINDS.len() % MEMBERS
-    };
-    (kind, member)
+    let follower = (!n.is_multiple_of(2)).then_some(turn / KINDS.len() % MEMBERS);
+    (KINDS[turn % KINDS.len()], follower)
 }
 
 #[test]
 fn each_kind_meets_each_member_and_the_raft_leader() {
-    // Of a raft leader that is none of the members, so as to tell whose turn it was.
-    let faults: BTreeSet<_> = (0..2 * KINDS.len() * MEMBERS)
-        .map(|n| fault(n, MEMBERS))
-        .collect();
+    let faults: BTreeSet<_> = (0..2 * KINDS.len() * MEMBERS).map(fault).collect();
     assert_eq!(faults.len(), KINDS.len() * (MEMBERS + 1), "{faults:?}");
 }
 
@@ -255,12 +248,15 @@ fn one_member_of_three_fails_at_a_time() {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut unexplained = Vec::new();
     for n in 0..faults {
-        let raft_leader = etcd.leader_index();
-        let (kind, member) = fault(n, raft_leader);
+        let (kind, follower) = fault(n);
+        let member = follower.unwrap_or_else(|| etcd.leader_index());
+        if follower == Some(etcd.leader_index()) {
+            etcd.move_leader((member + 1) % MEMBERS);
+        }
         let fault = Fault {
             began: now(),
             member,
-            is_leader: member == raft_leader,
+            is_leader: follower.is_none(),
         };
         let role = if fault.is_leader {
             "raft leader"

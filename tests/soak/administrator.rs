@@ -42,13 +42,8 @@ fn ask_to_resign(arena: &Arena, node: usize) {
 
 /// As a proclamation of another value does: the lease stays.
 fn overwrite_a_key(arena: &Arena, number: usize) {
-    let listed =
-        arena
-            .etcd
-            .try_etcdctl(&["get", "--prefix", "--keys-only", &format!("{}/", arena.key)]);
-    let listed = listed.unwrap_or_default();
-    let keys: Vec<&str> = listed.lines().filter(|line| !line.is_empty()).collect();
-    let Some(key) = keys.get(number % keys.len().max(1)) else {
+    let keys = arena.candidate_keys();
+    let Some((key, _)) = keys.get(number % keys.len().max(1)) else {
         return;
     };
     let put = ["put", "--ignore-lease", key, GARBAGE];
@@ -103,18 +98,18 @@ fn take_away(arena: &Arena, record: &str) -> bool {
 /// tells of a leader cut off would start beside it, so nobody is harmed meanwhile.
 fn delete_the_record(arena: &Arena) {
     let _calm = arena.calm();
-    let Some((slot, leader, token)) = leader_that_renews(arena) else {
+    let Some((slot, lease, token)) = leader_that_renews(arena) else {
         return;
     };
     let (record, mark) = (arena.key_of_record(), arena.mark_of_deletion());
     // A key that is gone would be a leader that is fenced, and writes no record.
-    let leads = format!("create(\"{}/{leader}\") = \"{token}\"", arena.key);
+    let leads = format!("create(\"{}\") = \"{token}\"", arena.candidate_key(&lease));
     if transact(arena, &leads, &format!("put {mark} {token}\ndel {record}")) {
         arena.fault("record deleted", &format!("of token {token}"));
         let settled = within(LIMIT, || {
             let there = arena.etcd.try_etcdctl(&["get", "--keys-only", &record]);
             there.is_ok_and(|keys| !keys.trim().is_empty())
-                || leads_with(arena, slot) != Some(token)
+                || !runs_with(arena, slot, token)
                 || arena.phase() == Phase::Over
         });
         if settled.is_none() {
@@ -138,10 +133,7 @@ fn leader_that_renews(arena: &Arena) -> Option<(usize, String, u64)> {
     };
     let before = renewals();
     within(Duration::from_secs(10), || renewals() >= before + 2)?;
-    let lease = arena.family(slot).as_ref().and_then(|f| {
-        let elected = f.running.events_named("elected").pop()?;
-        Some(elected["lease"].as_str()?.to_owned())
-    })?;
+    let lease = arena.lease(slot)?;
     (leads_with(arena, slot) == Some(token)).then_some((slot, lease, token))
 }
 
@@ -152,6 +144,17 @@ fn leads_with(arena: &Arena, slot: usize) -> Option<u64> {
     let leads = family.running.try_wait().is_none() && stands(&family.running) == "started";
     let elected = family.running.events_named("elected").pop()?;
     elected["token"].as_u64().filter(|_| leads)
+}
+
+/// Whether the command of that term may be alive, of a candidate that nobody harms.
+fn runs_with(arena: &Arena, slot: usize, token: u64) -> bool {
+    let family = arena.family(slot);
+    family.as_ref().is_some_and(|f| {
+        let elected = f.running.events_named("elected").pop();
+        f.running.try_wait().is_none()
+            && elected.is_some_and(|e| e["token"].as_u64() == Some(token))
+            && ["started", "stopping"].contains(&stands(&f.running).as_str())
+    })
 }
 
 /// Whether etcd has done so, if that holds.

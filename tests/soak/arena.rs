@@ -28,8 +28,17 @@ pub struct Settings {
     pub time: Duration,
     /// Processes that do nothing but compute, all the time.
     pub spinners: usize,
+    /// The layout of the election: a single key, instead of a queue.
+    pub single: bool,
     /// Rules that the candidates are to break, if they can.
     pub broken: Vec<String>,
+}
+
+impl Settings {
+    /// As `--layout` has it.
+    pub fn layout(&self) -> &'static str {
+        if self.single { "single" } else { "queue" }
+    }
 }
 
 /// How far the soak is.
@@ -129,6 +138,41 @@ impl Arena {
     /// What is written by whoever deletes the record by hand, in the same transaction.
     pub fn mark_of_deletion(&self) -> String {
         format!("{}.deleted", self.key)
+    }
+
+    /// The candidates' keys, the leader's first as a rule, each with the lease in its name, or in its holder's log.
+    pub fn candidate_keys(&self) -> Vec<(String, Option<String>)> {
+        let single = self.settings.single;
+        let prefix = format!("{}/", self.key);
+        let get = if single {
+            vec!["get", "--keys-only", &self.key]
+        } else {
+            let order = ["--sort-by=CREATE", "--order=ASCEND"];
+            [&["get", "--prefix", "--keys-only", &prefix], &order[..]].concat()
+        };
+        let listed = self.etcd.try_etcdctl(&get).unwrap_or_default();
+        let lease_of = |key: &str| match key.strip_prefix(&prefix) {
+            Some(lease) => Some(lease.to_owned()),
+            None => self.leader().and_then(|slot| self.lease(slot)),
+        };
+        let keys = listed.lines().filter(|line| !line.is_empty());
+        keys.map(|key| (key.to_owned(), lease_of(key))).collect()
+    }
+
+    /// The key of a candidate with that lease.
+    pub fn candidate_key(&self, lease: &str) -> String {
+        if self.settings.single {
+            self.key.clone()
+        } else {
+            format!("{}/{lease}", self.key)
+        }
+    }
+
+    /// The lease with which the candidate of that slot was elected last.
+    pub fn lease(&self, slot: usize) -> Option<String> {
+        let family = self.family(slot);
+        let elected = family.as_ref()?.running.events_named("elected").pop()?;
+        Some(elected["lease"].as_str()?.to_owned())
     }
 
     /// What runs a leaderrun on that node.

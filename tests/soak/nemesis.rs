@@ -232,22 +232,15 @@ pub fn keys(arena: &Arena) {
         let (any, leader) = (random.below(64), random.percent(50));
         let number = if leader { 0 } else { any };
         let revokes = random.percent(50);
-        let prefix = format!("{}/", arena.key);
         let _harm = arena.harming();
-        let order = ["--sort-by=CREATE", "--order=ASCEND"];
-        let get = ["get", "--prefix", "--keys-only", &prefix];
-        let listed = etcd.try_etcdctl(&[&get[..], &order].concat());
-        let listed = listed.unwrap_or_default();
-        let keys: Vec<&str> = listed.lines().filter(|line| !line.is_empty()).collect();
-        if keys.is_empty() {
+        let keys = arena.candidate_keys();
+        let Some((key, lease)) = keys.get(number % keys.len().max(1)) else {
             continue;
-        }
-        let key = keys[number % keys.len()];
-        let done = if revokes {
-            let lease = key.rsplit('/').next().expect("a lease");
-            etcd.try_etcdctl(&["lease", "revoke", lease])
-        } else {
-            etcd.try_etcdctl(&["del", key])
+        };
+        let done = match lease {
+            Some(lease) if revokes => etcd.try_etcdctl(&["lease", "revoke", lease]),
+            None if revokes => continue,
+            _ => etcd.try_etcdctl(&["del", key]),
         };
         let kind = if revokes {
             "lease revoked"
@@ -283,9 +276,12 @@ fn spinners(number: usize) -> Vec<Running> {
     (0..number).map(|_| spinner()).collect()
 }
 
-/// Others who want the same: `etcdctl lock` and `etcdctl elect`, which nobody fences.
+/// Others who want the same: `etcdctl lock` and `etcdctl elect`, which nobody fences, and which know queues only.
 pub fn foreigners(arena: &Arena) {
     let _end = EndOnPanic(arena);
+    if arena.settings.single {
+        return;
+    }
     let mut random = stream(arena, "foreigners");
     while arena.pause(random.millis(5000, 20_000)) {
         let node = arena.network.node(random.one_of(&HOSTS));

@@ -21,7 +21,7 @@ pub fn summary(arena: &Arena, judge: &Judge) -> String {
         None => "unknown".to_owned(),
     };
     format!(
-        "seed {}, {} s of faults, {} spinners\n\
+        "seed {}, {} s of faults, {} spinners, layout {}\n\
          {total} faults: {}\n\
          {} leaderruns, {} terms, of which {} commands stamped {} times; {} hand-overs; \
          {} records seen to go\n\
@@ -31,6 +31,7 @@ pub fn summary(arena: &Arena, judge: &Judge) -> String {
         arena.settings.seed,
         arena.settings.time.as_secs(),
         arena.settings.spinners,
+        arena.settings.layout(),
         list(&mut faults),
         record.families,
         record.terms,

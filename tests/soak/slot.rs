@@ -123,6 +123,7 @@ fn candidate(
         .margin(margin)
         .args(["-v", "--on-loss", on_loss, "--stop-timeout", "2s"])
         .args(extras.iter().copied())
+        .args(["--layout", arena.settings.layout()])
         .argv(command)
         .under(&arena.entering(SLOTS[slot]).iter().collect::<Vec<_>>());
     for rule in &arena.settings.broken {

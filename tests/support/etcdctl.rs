@@ -218,6 +218,23 @@ impl Etcd {
         self.member(self.leader_index())
     }
 
+    /// Hands the raft leadership over to the member of that index.
+    #[track_caller]
+    pub fn move_leader(&self, target: usize) {
+        let moved = within(LIMIT, || {
+            // Another election may come in between.
+            if self.leader_index() == target {
+                return true;
+            }
+            if let Some(id) = self.member_id(self.member(target).name()) {
+                let _ = self.try_etcdctl(&["move-leader", &id]);
+            }
+            false
+        });
+        assert!(moved.is_some(), "it does not lead:\n{}", self.logs());
+        self.wait_ready();
+    }
+
     /// Whether `member` answers a linearizable read, and belongs to this cluster.
     pub(super) fn answers_at(&self, member: &Member) -> bool {
         let at = |arguments: &[&str]| self.ask(&member.endpoint(), arguments);
