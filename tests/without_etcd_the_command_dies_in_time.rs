@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    Beat, Candidate, Etcd, Instants, Proxy, Running, Signal, assert_no_overlap, instant_of, now,
-    require_etcd,
+    Beat, Candidate, Etcd, Instants, Port, Proxy, Running, Signal, assert_no_overlap, instant_of,
+    now, require_etcd,
 };
 
 const TTL: f64 = 6.0;
@@ -217,4 +217,31 @@ fn on_loss_campaign_leads_again_when_etcd_thaws() {
 #[test]
 fn on_loss_campaign_leads_again_when_etcd_is_restarted() {
     leads_again(Etcd::kill, Etcd::restart);
+}
+
+/// While a raft leader is elected, the members that live are silent. One that is dead fails at once, again and again,
+/// and is not the one to wait with.
+#[test]
+fn a_dead_member_is_tried_no_more_often_than_silent_ones() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let silent = [Proxy::new(&etcd), Proxy::new(&etcd)];
+    let dead = Port::reserve();
+    let endpoints = [silent[0].endpoint(), silent[1].endpoint(), dead.address()].join(",");
+    let leader = Candidate::new(&etcd)
+        .endpoints(endpoints)
+        .ttl("5s")
+        .grace("1s")
+        .arg("-v")
+        .spawn();
+    leader.wait_event("renewed");
+    silent.iter().for_each(Proxy::pause);
+    leader.wait();
+    let failed = leader.events_named("renewal-failed");
+    let tried: Vec<_> = failed.iter().map(|e| e["endpoint"].to_string()).collect();
+    let of_dead = |tried: &&String| tried.contains(&dead.address());
+    // The silent ones, the dead one, and the first again until the deadline.
+    assert_eq!(tried.iter().filter(of_dead).count(), 1, "{tried:?}");
 }

@@ -74,7 +74,8 @@ impl Campaign {
                     failed_in_a_row += 1;
                     self.renewal_failed(&tenure, error.brief());
                     let now = BootInstant::now();
-                    if now < started + timeline.attempt() * 3 / 4 {
+                    let was_quick = now < started + timeline.attempt() * 3 / 4;
+                    if was_quick && !error.is_of_connecting() {
                         self.pool.failed();
                     } else {
                         // Who answers meanwhile gets several attempts, while a raft leader is elected.

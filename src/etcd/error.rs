@@ -92,6 +92,11 @@ impl Error {
         matches!(self.kind, Kind::Refused | Kind::NoLogin)
     }
 
+    /// Whether there was nobody to ask: it is not etcd that has said no.
+    pub fn is_of_connecting(&self) -> bool {
+        self.doing == CONNECT
+    }
+
     /// What failed and why, without the endpoint.
     pub fn brief(&self) -> String {
         format!("{}: {}", self.doing, self.reason)

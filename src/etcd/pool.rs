@@ -118,8 +118,8 @@ impl Pool {
         self.leave();
     }
 
-    /// The same after a call that took all of its time, as where a member is frozen or cut off, or waits for a raft
-    /// leader that is gone: until then, those come before it that answered, if only to say no.
+    /// The same where nobody is, or after a call that took all of its time, as where a member is frozen or cut off, or
+    /// waits for a raft leader that is gone: until then, those come before it that answered, if only to say no.
     pub fn was_silent(&mut self, until: BootInstant) {
         self.rests[self.current] = Some(until);
         self.leave();
