@@ -15,6 +15,9 @@ use super::error::without_number;
 /// The largest file that is read: many times what a bundle of certificates takes.
 const MAX_FILE: u64 = 4 << 20;
 
+/// The longest password, in bytes: etcd's bcrypt looks at 72.
+const MAX_PASSWORD: usize = 4096;
+
 /// All that etcd may want to see of us, and we of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
@@ -149,6 +152,9 @@ impl Password {
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let line = line.strip_suffix('\r').unwrap_or(line);
         match line {
+            line if line.len() > MAX_PASSWORD => Err(file.complain(format_args!(
+                "this is no password: it is longer than {MAX_PASSWORD} bytes"
+            ))),
             "" => Err(file.complain("the file is empty: write the password into it")),
             line if line.contains('\n') => {
                 Err(file.complain("there is more than one line: leave the password alone in it"))
@@ -199,7 +205,13 @@ mod tests {
 
     fn password(content: &[u8]) -> Result<String, String> {
         // Unique, since the tests of one program share their process.
-        let name = format!("leaderrun-{}-{content:?}", std::process::id()).replace([' ', ','], "");
+        let head = &content[..content.len().min(9)];
+        let name = format!(
+            "leaderrun-{}-{head:?}-{}",
+            std::process::id(),
+            content.len()
+        );
+        let name = name.replace([' ', ','], "");
         let path = std::env::temp_dir().join(name);
         fs::write(&path, content).unwrap();
         let source = "--password-file".to_owned();
@@ -220,6 +232,9 @@ mod tests {
         assert!(password(b"").unwrap_err().contains("is empty"));
         assert!(password(b"\n").unwrap_err().contains("is empty"));
         assert!(password(b"a\nb\n").unwrap_err().contains("more than one"));
+        let (longest, longer) = (vec![b'a'; MAX_PASSWORD], vec![b'a'; MAX_PASSWORD + 1]);
+        assert!(password(&longest).is_ok());
+        assert!(password(&longer).unwrap_err().contains("is longer than"));
         let message = password(b"\xff").unwrap_err();
         assert!(message.starts_with("--password-file /") && message.contains("UTF-8"));
     }

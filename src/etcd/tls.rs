@@ -1,5 +1,6 @@
 //! TLS: from files to a configuration, and from rustls's errors to what a person can change.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -101,19 +102,52 @@ pub(super) fn describe(error: &rustls::Error, tls: &Tls, host: &str) -> String {
             }
             C::NotValidForNameContext { presented, .. } => format!(
                 "its certificate is not for the name {host} but for {}",
-                presented.join(", ")
+                presented
+                    .iter()
+                    .map(|name| plain(name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
             C::InvalidPurpose | C::InvalidPurposeContext { .. } => {
                 "its certificate is not for servers (extendedKeyUsage lacks serverAuth)".to_owned()
             }
             other => format!("its certificate cannot be accepted: {other}"),
         },
-        rustls::Error::AlertReceived(alert) => format!(
-            "it refuses our client certificate, or that we have none (TLS alert {alert:?}): check --cert and --cert-key"
-        ),
+        rustls::Error::AlertReceived(alert) => match &tls.identity {
+            Some(Identity { cert, .. }) => {
+                format!("it refuses our client certificate (TLS alert {alert:?}): check {cert}")
+            }
+            None => format!(
+                "it refuses that we have no client certificate (TLS alert {alert:?}): give --cert and --cert-key"
+            ),
+        },
         rustls::Error::InvalidMessage(_) => {
             "it does not speak TLS: use http, or another port".to_owned()
         }
         other => format!("TLS failed: {other}"),
+    }
+}
+
+/// A name of a certificate, which reaches us as Rust shows it: `DnsName("etcd.example.com")`, `IpAddress(0::1)`.
+fn plain(name: &str) -> String {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    let inner = inner.unwrap_or(name).trim_matches('"');
+    inner
+        .parse::<IpAddr>()
+        .map_or_else(|_| inner.to_owned(), |address| address.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_certificate_are_told_as_people_write_them() {
+        assert_eq!(plain(r#"DnsName("etcd.example.com")"#), "etcd.example.com");
+        assert_eq!(plain("IpAddress(0::1)"), "::1");
+        assert_eq!(plain("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(plain("other"), "other");
     }
 }
