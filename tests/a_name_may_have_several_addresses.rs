@@ -124,3 +124,22 @@ fn the_certificate_has_to_be_for_the_name_whatever_the_address() {
     let expected = format!("::1 its certificate is not for the name {NAME}");
     assert!(message.contains(&expected), "{message}");
 }
+
+/// The resolver puts 127.0.0.1 first, so that is the one to hang.
+#[test]
+fn who_asks_passes_over_an_address_that_hangs() {
+    if !can_name() {
+        return;
+    }
+    let etcd = Etcd::start_also_at("http://127.0.0.8", &[]);
+    let files = Scratch::new("hosts");
+    let port = etcd.port();
+    let _silent = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+    for question in ["status", "resign"] {
+        let asking = Candidate::bare()
+            .args([question, "--key", KEY])
+            .args(["--endpoints", &format!("{NAME}:{port}")]);
+        let asked = where_name_is(&["127.0.0.1", "127.0.0.8"], &files, asking).output();
+        assert_eq!(asked.code(), 1, "{question}: {}", asked.stderr);
+    }
+}

@@ -358,3 +358,41 @@ fn json_is_harmless_on_a_terminal_and_loses_nothing() {
     let line: Value = serde_json::from_str(line.trim_end()).expect("an object");
     assert_eq!(line["id"], id);
 }
+
+/// It bears a lease's name, but no such lease lives: nobody waits for it, so nobody is told of it.
+#[test]
+fn a_stray_key_without_a_living_lease_is_no_candidate_to_any_question() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    etcd.put(&format!("{KEY}/abcd"), "hand");
+    let observer = ask(&etcd, &["observe"]).spawn();
+    eventually(LIMIT, || observer.stdout().contains("nobody leads"));
+    let leader = candidate(&etcd, "web1").spawn();
+    leader.wait_event("started");
+    eventually(LIMIT, || {
+        observer.stdout().contains("web1 leads with token ")
+    });
+    assert_eq!(ask(&etcd, &["status"]).output().code(), 0);
+    let resign = ask(&etcd, &["resign", "--wait"]).output();
+    assert_eq!(resign.code(), 0, "{}", resign.stderr);
+    eventually(LIMIT, || observer.stdout().lines().count() == 3);
+    assert!(!observer.stdout().contains("hand"), "{}", observer.stdout());
+    assert_eq!(ask(&etcd, &["status"]).output().code(), 1);
+}
+
+#[test]
+fn the_keys_beside_an_election_are_no_candidates() {
+    if !require_etcd() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let leader = candidate(&etcd, "web1").spawn();
+    leader.wait_event("started");
+    let asked = Candidate::bare()
+        .args(["status", "--key", &format!("{KEY}.term")])
+        .args(["--endpoints", &etcd.endpoint()])
+        .output();
+    assert_eq!(asked.code(), 1, "{}", asked.stdout);
+}

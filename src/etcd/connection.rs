@@ -32,6 +32,8 @@ pub struct Connection {
     endpoint: Endpoint,
     access: Arc<Access>,
     alert: Alert,
+    /// How many addresses the endpoint has.
+    addresses: usize,
     /// Whether etcd has not answered on it yet.
     fresh: bool,
     logging_in: Option<LoggingIn>,
@@ -51,7 +53,7 @@ impl Connection {
         cluster: Option<u64>,
         until: BootInstant,
     ) -> Result<Self, Error> {
-        let (channel, alert) = dial(&endpoint, access, turn, until).await?;
+        let (channel, alert, addresses) = dial(&endpoint, access, turn, until).await?;
         let options = ConnectOptions::new()
             .with_require_leader(true)
             // Logging in is ours: see `login.rs`.
@@ -63,12 +65,18 @@ impl Connection {
             endpoint,
             access: Arc::clone(access),
             alert,
+            addresses,
             fresh: true,
             client,
             cluster,
             keepalives: None,
             watch: None,
         })
+    }
+
+    /// How many addresses the endpoint had when this connection was made.
+    pub(super) const fn addresses(&self) -> usize {
+        self.addresses
     }
 
     /// Waits for the login that is on its way, if there is one.
@@ -109,7 +117,7 @@ impl Connection {
         // A member that is shut down does the same, but to whom it never answered this may be the reason.
         if self.fresh && !self.endpoint.is_tls() && error.is_of_broken_connection() {
             let reason =
-                "the connection was broken off (does etcd there ask for https?)".to_owned();
+                "the connection was broken off (does etcd there ask for https? Then begin it with https:// in --endpoints)".to_owned();
             return error.because(Kind::Elsewhere, reason);
         }
         error

@@ -35,7 +35,7 @@ const LOST: &str = "the connection was lost";
 type Attempt<T> = Result<T, (Kind, String)>;
 
 /// Connects to an endpoint: to its first address that accepts us, beginning with the `turn`-th. The
-/// channel comes with the alert that may yet end it.
+/// channel comes with the alert that may yet end it, and the number of addresses.
 ///
 /// # Errors
 /// [`Kind::Settings`] for our own files, [`Kind::UnknownName`] and [`Kind::Untrusted`] for what
@@ -45,7 +45,7 @@ pub(super) async fn dial(
     access: &Arc<Access>,
     turn: usize,
     until: BootInstant,
-) -> Result<(Channel, Alert), Error> {
+) -> Result<(Channel, Alert, usize), Error> {
     let failed = |(kind, reason)| Error::new(kind, endpoint, CONNECT, reason);
     let config = if endpoint.is_tls() {
         let files = Arc::clone(access);
@@ -64,7 +64,7 @@ pub(super) async fn dial(
         match connect(endpoint, address, config.as_ref(), access, until).await {
             Ok(stream) => {
                 let alert = stream.alert();
-                return Ok((channel(endpoint, stream, until).await?, alert));
+                return Ok((channel(endpoint, stream, until).await?, alert, count));
             }
             Err((kind, reason)) => failures.push((kind, address, reason)),
         }
@@ -188,7 +188,7 @@ async fn connect(
                 return untrusted(tls::describe(cause, &access.tls, endpoint.host()));
             }
             // What etcd does to a handshake on a port of plain http, but also when it is shut down.
-            let reason = "the TLS handshake was broken off: is TLS spoken there at all?";
+            let reason = "the TLS handshake was broken off: is TLS spoken there at all? If not, begin it with http:// in --endpoints";
             (Kind::Elsewhere, reason.to_owned())
         })?;
     if stream.get_ref().1.alpn_protocol() != Some(tls::HTTP_2) {

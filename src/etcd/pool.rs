@@ -62,6 +62,11 @@ impl Pool {
         self.endpoints.len()
     }
 
+    /// How many addresses the endpoint in use has, as far as a connection to it stands.
+    pub fn addresses(&self) -> usize {
+        self.connection.as_ref().map_or(1, Connection::addresses)
+    }
+
     /// Never; clippy asks for it beside `len`.
     pub const fn is_empty(&self) -> bool {
         self.endpoints.is_empty()

@@ -181,24 +181,26 @@ async fn answer(place: &Place, ask: Ask) -> Answer {
     }
 }
 
-/// What `call` makes of the first endpoint on which it succeeds; each is given [`CALL`].
+/// What `call` makes of the first endpoint on which it succeeds; each is given [`CALL`]. A name with several addresses
+/// is several members, of which only the connecting is tried at one go: so there are as many rounds.
 async fn anywhere<T>(
     pool: &mut Pool,
     mut call: impl AsyncFnMut(&mut Connection, BootInstant) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mut left = pool.len();
+    let (mut tried, mut rounds) = (0, 1);
     loop {
         let until = BootInstant::now() + CALL;
         let result = match pool.connect(until).await {
             Ok(connection) => call(connection, until).await,
             Err(error) => Err(error),
         };
-        left -= 1;
+        tried += 1;
         match result {
             Ok(value) => return Ok(value),
             Err(error) => {
+                rounds = rounds.max(pool.addresses());
                 pool.failed();
-                if left == 0 {
+                if tried >= rounds * pool.len() {
                     return Err(error);
                 }
             }

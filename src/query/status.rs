@@ -5,11 +5,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use super::show::{self, SeatJson};
-use super::{Answer, CALL, Place, Trouble, YES, no, output};
-use crate::clock::BootInstant;
+use super::{Answer, Place, Trouble, YES, anywhere, no, output};
 use crate::election::{LeaseId, Seat, Standing, Token, View};
 use crate::etcd::{Error, Kind, Pool};
 use crate::report::escape;
@@ -48,13 +47,14 @@ struct Probe {
 type Seen = (View, HashMap<LeaseId, i64>);
 
 pub(super) async fn status(place: &Place, json: bool) -> Answer {
-    let mut asked = JoinSet::new();
+    let (mut asked, here) = (JoinSet::new(), LocalSet::new());
     let (key, endpoints) = (place.key.as_str(), &place.endpoints);
     for (i, endpoint) in endpoints.iter().cloned().enumerate() {
         let (key, access) = (key.to_owned(), place.access.clone());
-        asked.spawn(async move { (i, look(&key, Pool::new(vec![endpoint], access)).await) });
+        let look = async move { (i, look(&key, Pool::new(vec![endpoint], access)).await) };
+        asked.spawn_local_on(look, &here);
     }
-    let mut answers: Vec<_> = asked.join_all().await;
+    let mut answers: Vec<_> = here.run_until(asked.join_all()).await;
     answers.sort_by_key(|(i, _)| *i);
     let mut newest: Option<Seen> = None;
     let mut failed = None;
@@ -115,15 +115,16 @@ pub(super) async fn status(place: &Place, json: bool) -> Answer {
 }
 
 async fn look(key: &str, mut pool: Pool) -> Result<Seen, Error> {
-    let until = BootInstant::now() + CALL;
-    let connection = pool.connect(until).await?;
-    let view = View::read(connection, key, until).await?;
-    let mut ttls = HashMap::new();
-    for seat in view.seats().into_iter().filter(Seat::has_lease) {
-        let ttl = connection.time_to_live(seat.lease.0, until).await?;
-        ttls.insert(seat.lease, ttl);
-    }
-    Ok((view, ttls))
+    anywhere(&mut pool, async |connection, until| {
+        let view = View::read(connection, key, until).await?;
+        let mut ttls = HashMap::new();
+        for seat in view.seats().into_iter().filter(Seat::has_lease) {
+            let ttl = connection.time_to_live(seat.lease.0, until).await?;
+            ttls.insert(seat.lease, ttl);
+        }
+        Ok((view, ttls))
+    })
+    .await
 }
 
 /// What an earlier term has left at the most; nothing if there is none.
