@@ -278,3 +278,25 @@ fn an_outage_is_told_of_once_and_its_end_too() {
         lines(&observer).iter().any(|l| l["token"] == token)
     });
 }
+
+#[test]
+fn it_ends_when_its_user_is_deleted_or_one_is_asked_for() {
+    if !require_etcd() {
+        return;
+    }
+    let guarded = Guarded::start(&[]);
+    let observer = observe_guarded(&guarded);
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    guarded.etcd.etcdctl(&["user", "delete", USER]);
+    assert_eq!(observer.wait().code(), Some(125));
+    let said = observer.stderr();
+    assert!(said.contains("does not accept the user"), "{said}");
+
+    let open = Guarded::not_yet(Etcd::start());
+    let observer = ask(&open.etcd, &["observe", "--json"]).spawn();
+    eventually(LIMIT, || lines(&observer).len() == 1);
+    open.etcd.ask_for_users();
+    assert_eq!(observer.wait().code(), Some(125));
+    let said = observer.stderr();
+    assert!(said.contains("give --user"), "{said}");
+}

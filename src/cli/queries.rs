@@ -38,7 +38,7 @@ struct StatusFlags {
 /// Print a line for each change of an election's leader, until stopped.
 ///
 /// It ends by SIGPIPE when nobody reads its output any more. Exit status: 125 if etcd does not answer at the start, or
-/// refuses permission.
+/// refuses permission or the login.
 #[derive(Debug, Parser)]
 #[command(name = "leaderrun observe", bin_name = "leaderrun observe")]
 struct ObserveFlags {

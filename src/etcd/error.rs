@@ -38,6 +38,13 @@ pub enum Kind {
     NoSpace,
 }
 
+impl Kind {
+    /// Whether etcd has refused us, or would: somebody has to change a right or a setting.
+    pub const fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused | Self::NoLogin | Self::Settings)
+    }
+}
+
 /// A failed call, in words for a person.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{doing} {} {endpoint}: {reason}", if *.doing == CONNECT { "to" } else { "at" })]

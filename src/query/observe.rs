@@ -64,11 +64,14 @@ async fn observe_for_ever(place: &Place, json: bool) -> Answer {
             Ok(()) => backoff.reset(),
             // Without permission, there is nothing to wait for. But etcd refuses a watch also to those whose token
             // has ended, where a look at the same keys gets another.
-            Err(Trouble::Etcd(error)) if error.kind == Kind::Refused => {
+            Err(Trouble::Etcd(error)) if error.kind.is_refusal() => {
                 if std::mem::replace(&mut refused, true) {
                     return Err(error.into());
                 }
-                look(&mut pool, key).await?;
+                match look(&mut pool, key).await {
+                    Err(error) if error.kind.is_refusal() => return Err(error.into()),
+                    _ => {}
+                }
             }
             Err(trouble @ (Trouble::Etcd(_) | Trouble::Silent(_))) => {
                 let reason = trouble.to_string();

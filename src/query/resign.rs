@@ -45,12 +45,16 @@ pub(super) async fn resign(place: &Place, wait: Wait) -> Answer {
             Some(at) => tokio::time::timeout_at(at, view).await.ok(),
             None => Some(view.await),
         };
-        // A member that fails meanwhile is no reason to give up.
-        if let Some(Ok(view)) = view
-            && let Some(outcome) = outcome(&mut remains, &view, &leader)
-        {
-            output::answer(&format!("{who} has resigned: {outcome}"))?;
-            return Ok(YES);
+        match view {
+            Some(Ok(view)) => {
+                if let Some(outcome) = outcome(&mut remains, &view, &leader) {
+                    output::answer(&format!("{who} has resigned: {outcome}"))?;
+                    return Ok(YES);
+                }
+            }
+            Some(Err(error)) if error.kind.is_refusal() => return Err(error.into()),
+            // A member that fails meanwhile is no reason to give up.
+            Some(Err(_)) | None => {}
         }
         if give_up.is_some_and(|at| Instant::now() >= at) {
             return Err(Trouble::Late(format!(
