@@ -192,30 +192,3 @@ fn resign_gives_up_in_time_when_etcd_does_not_answer() {
     let says = "etcd has not answered in time: whether the leader has been asked is not known";
     assert!(asked.stderr.contains(says), "{}", asked.stderr);
 }
-
-/// A key that looks like a candidate's, written by hand, is nobody's: its lease was never there.
-#[test]
-fn a_stray_key_is_in_nobodys_way() {
-    if !require_etcd() {
-        return;
-    }
-    let etcd = Etcd::start();
-    etcd.put(&format!("{KEY}/abcd"), "hand");
-    let observer = ask(&etcd, &["observe"]).spawn();
-    eventually(LIMIT, || observer.stdout().contains("nobody"));
-    let leader = candidate(&etcd, "web1").spawn();
-    leader.wait_event("started");
-    eventually(LIMIT, || observer.stdout().contains("web1 leads"));
-    assert_eq!(ask(&etcd, &["status"]).output().code(), 0);
-    let asked = ask(&etcd, &["resign", "--wait"]).output();
-    assert_eq!(asked.code(), 0, "{}", asked.stderr);
-    assert_eq!(leader.wait().code(), Some(75));
-    assert_eq!(ask(&etcd, &["status"]).output().code(), 1);
-    eventually(LIMIT, || {
-        let said = observer.stdout();
-        said.lines()
-            .last()
-            .is_some_and(|l| l.contains("nobody leads"))
-    });
-    assert!(!observer.stdout().contains("hand"), "{}", observer.stdout());
-}

@@ -232,7 +232,7 @@ impl Campaign {
         self.failures += 1;
         let hopeless = matches!(error.kind, Kind::UnknownName | Kind::Untrusted);
         self.hopeless += usize::from(hopeless);
-        let refused = error.is_refusal() || error.kind == Kind::Settings;
+        let refused = error.kind.is_refusal();
         let round = self.pool.len();
         if refused {
             let text = advise(&error, &self.config.key, self.pool.access());

@@ -113,7 +113,9 @@ impl Campaign {
                 && !standby.stood_still()
             {
                 let longest = standby.candidate.timeline().interval();
-                standby.refused += u32::from(error.is_refusal());
+                // A file of ours may be replaced in a moment.
+                let refused = error.kind.is_refusal() && error.kind != Kind::Settings;
+                standby.refused += u32::from(refused);
                 self.trouble(error, longest).await?;
                 // Others must not wait for somebody who may not lead.
                 if standby.refused > 1 {

@@ -117,7 +117,7 @@ impl View {
                 }
                 Ok(_) => {}
                 // It has keys that are not for us to see: it lives.
-                Err(error) if error.is_refusal() => {}
+                Err(error) if error.kind.is_refusal() => {}
                 Err(error) => return Err(error),
             }
         }

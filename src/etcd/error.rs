@@ -94,11 +94,6 @@ impl Error {
         says("broken pipe") || says("connection was lost") || says("onnection reset")
     }
 
-    /// Whether etcd has understood us, and said no.
-    pub const fn is_refusal(&self) -> bool {
-        matches!(self.kind, Kind::Refused | Kind::NoLogin)
-    }
-
     /// Whether there was nobody to ask: it is not etcd that has said no.
     pub fn is_of_connecting(&self) -> bool {
         self.doing == CONNECT
