@@ -177,6 +177,11 @@ impl View {
 
     fn single(&self) -> Option<Seat> {
         let kv = self.found.get(self.names.key.as_bytes())?;
+        // The keys beside another election's are no candidates; a queue below one is a strange name, but not refused.
+        let beside = [".term", ".resign"];
+        if beside.iter().any(|end| self.names.key.ends_with(end)) {
+            return None;
+        }
         let holds = kv.lease() != 0 || self.bars_others(kv);
         holds.then(|| seat(kv, LeaseId(kv.lease())))
     }
