@@ -89,6 +89,9 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.
 pub const POLL: Duration = Duration::from_millis(5);
 
+/// The same, at least, however long each look takes.
+const DEAR_POLL: Duration = Duration::from_millis(250);
+
 /// The present instant on `CLOCK_BOOTTIME`, in seconds: the scale of every [`Stamp`].
 pub fn now() -> f64 {
     let t = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME");
@@ -131,14 +134,16 @@ pub fn within<A: Answer>(limit: Duration, mut ask: impl FnMut() -> A) -> Option<
     let end = Instant::now() + limit;
     loop {
         // The last look comes after the limit, so that a frozen test machine does not fail a test.
-        let last = Instant::now() >= end;
+        let asked = Instant::now();
+        let last = asked >= end;
         if let Some(found) = ask().found() {
             return Some(found);
         }
         if last {
             return None;
         }
-        thread::sleep(POLL);
+        // What costs much, as a run of etcdctl does, is asked for less often: others want the machine too.
+        thread::sleep((2 * asked.elapsed()).clamp(POLL, DEAR_POLL));
     }
 }
 
@@ -150,7 +155,7 @@ pub fn within<A: Answer>(limit: Duration, mut ask: impl FnMut() -> A) -> Option<
 pub fn require_etcd() -> bool {
     let missing: Vec<String> = [etcd_path(), etcdctl_path()]
         .into_iter()
-        .filter(|program| !answers(program))
+        .filter(|program| !starts(program))
         .map(|program| program.display().to_string())
         .collect();
     if missing.is_empty() {
@@ -224,15 +229,20 @@ pub fn etcdctl_path() -> PathBuf {
     std::env::var_os("ETCDCTL").map_or_else(|| "etcdctl".into(), PathBuf::from)
 }
 
-fn answers(program: &std::path::Path) -> bool {
-    // etcd knows `--version`, etcdctl `version`; for each the other is an error, but an answer.
-    Command::new(program)
+/// Whether `program` can be started. What it would say is not waited for: each test asks, and etcd takes its
+/// time.
+fn starts(program: &std::path::Path) -> bool {
+    let started = Command::new(program)
         .arg("--version")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status()
-        .is_ok()
+        .spawn();
+    let Ok(mut started) = started else {
+        return false;
+    };
+    let _ = started.kill();
+    started.wait().is_ok()
 }
 
 /// An id that no other test, nor another run of this one, has.

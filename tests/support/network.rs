@@ -66,7 +66,7 @@ impl Network {
             return None;
         }
         for program in ["ip", "tc", "ss"] {
-            if !super::answers(program.as_ref()) {
+            if !super::starts(program.as_ref()) {
                 super::lacks(&format!(
                     "{program} is missing: scripts/setup installs iproute2"
                 ));
