@@ -199,10 +199,7 @@ fn a_request_to_end_while_a_record_is_waited_out() {
     // The whole family dies at once, so that its record stands.
     let first = Candidate::new(&etcd).ttl("60s").spawn();
     first.wait_event("started");
-    let guardian = first.guardian_pid();
-    first.signal(Signal::SIGSTOP);
-    send(guardian, Signal::SIGKILL as i32);
-    first.signal(Signal::SIGKILL);
+    first.kill_both();
     first.wait_gone();
     assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
