@@ -288,12 +288,16 @@ fn assert_stopped_in_time(guarded: &Guarded, candidate: Candidate, change: &[&st
     let leader = candidate
         .ttl("5s")
         .grace("1s")
-        .arg("-v")
+        .listening()
         .life(beat.life())
         .spawn();
     let token = leader.wait_elected();
     leader.wait_event("renewed");
     guarded.etcd.etcdctl(change);
+    let outage = eventually(LIMIT, || {
+        leader.status()["outage"].as_str().map(str::to_owned)
+    });
+    assert!(outage.starts_with("etcd refuses us: "), "{outage}");
     let stopping = leader.wait_event("stopping");
     assert_eq!(stopping["reason"], "renewal-timeout");
     assert_eq!(leader.wait().code(), Some(75));

@@ -255,10 +255,7 @@ impl Campaign {
         if !refused {
             self.unreachable = true;
             self.tell(Event::Unreachable {
-                outage: match error.kind {
-                    Kind::NoSpace => Outage::Full,
-                    _ => Outage::Silent,
-                },
+                outage: Outage::of(&error),
                 answered_before: self.pool.answered(),
                 error: error.to_string(),
             });

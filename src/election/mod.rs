@@ -39,6 +39,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::BootInstant;
+use crate::etcd::{Error, Kind};
 use crate::timing::{Deadline, Timeline};
 
 /// The fencing token of a term: the create revision of the winning candidate key.
@@ -157,6 +158,19 @@ pub enum Outage {
     Silent,
     /// It answers, but its space quota is used up: it does not write.
     Full,
+    /// It answers, but refuses us: somebody has to change a right or a setting.
+    Refusing,
+}
+
+impl Outage {
+    /// What that failure says of etcd.
+    pub fn of(error: &Error) -> Self {
+        match error.kind {
+            Kind::NoSpace => Self::Full,
+            kind if kind.is_refusal() && !error.is_of_connecting() => Self::Refusing,
+            _ => Self::Silent,
+        }
+    }
 }
 
 /// Why a term is over although its command may be running.
@@ -236,6 +250,8 @@ pub enum Event {
     RenewalFailed {
         /// The endpoint that was tried.
         endpoint: String,
+        /// What that says of etcd.
+        outage: Outage,
         /// What went wrong.
         error: String,
     },

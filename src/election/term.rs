@@ -53,13 +53,13 @@ impl Campaign {
                 }
                 Ok(Renewal::Unconfirmed(error)) => {
                     failed_in_a_row += 1;
-                    self.renewal_failed(&tenure, error);
+                    self.renewal_failed(&tenure, Outage::Silent, error);
                     // What this member says proves nothing; what another says may.
                     self.pool.failed();
                     started + self.pause(failed_in_a_row, timeline.attempt())
                 }
                 Ok(Renewal::Lost(_)) if Rule::KeyWatch.is_off() => {
-                    self.renewal_failed(&tenure, "the key is lost".into());
+                    self.renewal_failed(&tenure, Outage::Silent, "the key is lost".into());
                     started + timeline.interval()
                 }
                 Ok(Renewal::Lost(loss)) => {
@@ -72,7 +72,7 @@ impl Campaign {
                 }
                 Err(error) => {
                     failed_in_a_row += 1;
-                    self.renewal_failed(&tenure, error.brief());
+                    self.renewal_failed(&tenure, Outage::of(&error), error.brief());
                     let now = BootInstant::now();
                     let was_quick = now < started + timeline.attempt() * 3 / 4;
                     if was_quick && !error.is_of_connecting() {
@@ -187,7 +187,7 @@ impl Campaign {
                     Ok(Some(until)) => self.tell(Event::Held(until)),
                     Ok(None) => {}
                     Err(error) => {
-                        self.renewal_failed(&tenure, error.brief());
+                        self.renewal_failed(&tenure, Outage::of(&error), error.brief());
                         self.pool.failed();
                         next = started + timeline.attempt();
                     }
@@ -229,15 +229,19 @@ impl Campaign {
         sleep_until(next.min(started + BETWEEN_ATTEMPTS)).await;
     }
 
-    fn renewal_failed(&mut self, tenure: &Tenure, error: String) {
+    fn renewal_failed(&mut self, tenure: &Tenure, outage: Outage, error: String) {
         let endpoint = self.pool.endpoint().to_string();
         // To the supervisor, a term that is not announced is still a wait.
         if tenure.announced {
-            self.tell(Event::RenewalFailed { endpoint, error });
+            self.tell(Event::RenewalFailed {
+                endpoint,
+                outage,
+                error,
+            });
         } else {
             self.unreachable = true;
             self.tell(Event::Unreachable {
-                outage: Outage::Silent,
+                outage,
                 answered_before: true,
                 error: format!("{endpoint}: {error}"),
             });

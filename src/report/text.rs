@@ -172,6 +172,7 @@ impl fmt::Display for Outage {
         f.write_str(match self {
             Self::Silent => "etcd does not answer",
             Self::Full => "etcd answers but does not write",
+            Self::Refusing => "etcd refuses us",
         })
     }
 }

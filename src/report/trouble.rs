@@ -65,6 +65,7 @@ impl TroubleReporter {
         let what = match outage {
             Outage::Silent => "has not answered",
             Outage::Full => "has not written",
+            Outage::Refusing => "has refused us",
         };
         Some(LogEvent::warning(format!(
             "etcd {what} for {lasted}{}: {reason}",
@@ -78,6 +79,7 @@ impl TroubleReporter {
         let what = match trouble.outage {
             Outage::Silent => "answers",
             Outage::Full => "writes",
+            Outage::Refusing => "lets us in",
         };
         let lasted = whole_seconds(now.saturating_since(trouble.since));
         Some(LogEvent::warning(format!(
@@ -181,6 +183,18 @@ mod tests {
         assert_eq!(
             said(reporter.answered(at(61))).unwrap(),
             "etcd writes again after 1m 1s"
+        );
+    }
+
+    #[test]
+    fn an_etcd_that_refuses_is_not_said_to_be_silent() {
+        let mut reporter = TroubleReporter::new();
+        let mut refused = |s| said(reporter.failed(Outage::Refusing, "denied", at(s)));
+        assert_eq!(refused(0).unwrap(), "etcd refuses us, trying again: denied");
+        assert_eq!(refused(60).unwrap(), "etcd has refused us for 1m: denied");
+        assert_eq!(
+            said(reporter.answered(at(61))).unwrap(),
+            "etcd lets us in again after 1m 1s"
         );
     }
 

@@ -123,7 +123,9 @@ impl Notes {
     fn note(&mut self, event: Event, log: &Log) {
         match event {
             Event::Held(until) => self.held(until, log),
-            Event::RenewalFailed { endpoint, error } => {
+            Event::RenewalFailed {
+                endpoint, error, ..
+            } => {
                 self.failed(format!("{endpoint}: {error}"), log);
             }
             _ => {}

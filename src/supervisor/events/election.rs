@@ -42,7 +42,11 @@ impl Supervisor {
                     run.held = Some(until);
                 }
             }
-            Event::RenewalFailed { endpoint, error } => self.on_renewal_failed(endpoint, error),
+            Event::RenewalFailed {
+                endpoint,
+                outage,
+                error,
+            } => self.on_renewal_failed(endpoint, outage, error),
             Event::ResignAsked => self.on_resign_asked(),
             Event::Lost(loss) => self.on_loss(loss),
             Event::Unreachable {
@@ -199,7 +203,7 @@ impl Supervisor {
         self.health.renewed(latency);
     }
 
-    fn on_renewal_failed(&mut self, endpoint: String, error: String) {
+    fn on_renewal_failed(&mut self, endpoint: String, outage: Outage, error: String) {
         let State::Running(run) = &self.state else {
             if matches!(self.state, State::Elected(_) | State::Holding { .. }) {
                 self.health.renewal_failed();
@@ -209,7 +213,7 @@ impl Supervisor {
         if !run.lost {
             self.health.renewal_failed();
         }
-        self.outage = Some((Outage::Silent, error.clone()));
+        self.outage = Some((outage, error.clone()));
         // Once it is over, failing renewals are no news; and while raft terms differ, say, there may be
         // many in a second.
         let repeated = self
@@ -279,7 +283,7 @@ impl Supervisor {
             return;
         }
         self.outage = Some((outage, error.to_owned()));
-        if !answered_before || outage == Outage::Full {
+        if !answered_before || outage != Outage::Silent {
             self.campaign.trouble = self.outage.clone();
         }
         if self.options.wait == Patience::Try {

@@ -71,7 +71,7 @@ impl Supervisor {
         if let Some((outage, error)) = self.campaign.trouble.take() {
             let message = match outage {
                 Outage::Silent => format!("etcd has never answered: {error}"),
-                Outage::Full => format!("{outage}: {error}"),
+                Outage::Full | Outage::Refusing => format!("{outage}: {error}"),
             };
             self.log.event(LogEvent::error(message));
             self.leave(ExitStatus::Failed);
