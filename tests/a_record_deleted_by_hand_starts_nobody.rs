@@ -120,6 +120,38 @@ fn while_the_standby_was_frozen() {
     scene.plays_well();
 }
 
+/// Nor does one that only saw the record of the term before that one, whose TTL was shorter.
+#[test]
+fn after_a_term_that_the_standby_had_not_seen() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let candidate =
+        |id: &str, ttl: &str, life| Candidate::new(&etcd).id(id).ttl(ttl).life(life).spawn();
+    let first = candidate("first", "3s", beat.life());
+    beat.wait_tokens(1);
+    let second = candidate("second", "9s", beat.life().ignores_term());
+    second.wait_event("waiting");
+    let third = candidate("third", "60s", beat.life());
+    third.wait_event("waiting");
+    third.signal(Signal::SIGSTOP);
+    first.signal(Signal::SIGTERM);
+    beat.wait_tokens(2);
+    let command = second.command_pid();
+    second.signal(Signal::SIGSTOP);
+    assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
+    for n in 0..30 {
+        etcd.put("other", &n.to_string());
+    }
+    assert!(etcd.del(&record()));
+    etcd.put("other", "after");
+    third.signal(Signal::SIGCONT);
+    beat.wait_tokens(3);
+    eventually(LIMIT, || !is_alive(command));
+    assert_no_overlap(&beat);
+}
+
 /// A term that ends after its key was lost, or while nobody looked, is over all the same.
 #[test]
 fn the_end_of_a_term_is_waited_for_by_nobody() {
@@ -139,7 +171,8 @@ fn the_end_of_a_term_is_waited_for_by_nobody() {
             standby.signal(Signal::SIGSTOP);
             leader.signal(Signal::SIGTERM);
             leader.wait();
-            for n in 0..10 {
+            // More than are looked at at once.
+            for n in 0..40 {
                 etcd.put("other", &n.to_string());
             }
             standby.signal(Signal::SIGCONT);

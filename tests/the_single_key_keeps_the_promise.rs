@@ -118,6 +118,23 @@ fn the_key_deleted_while_the_supervisor_is_frozen() {
     lost(|etcd| assert!(etcd.del(KEY)), true);
 }
 
+/// Who waits has no key of its own that would have gone too.
+#[test]
+fn all_of_it_deleted_at_once_while_the_supervisor_is_frozen() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let (leader, token) = stubborn(&etcd, &beat, "6s");
+    let _waits = waiting(&etcd, &beat, "waits", "6s");
+    let command = leader.command_pid();
+    leader.signal(Signal::SIGSTOP);
+    etcd.etcdctl(&["del", "--prefix", KEY]);
+    let second = beat.wait_tokens(2);
+    eventually(LIMIT, || !is_alive(command));
+    assert_eq!(assert_no_overlap(&beat), [token, second]);
+}
+
 #[test]
 fn the_lease_revoked() {
     lost(|etcd| etcd.revoke(&lease_of(etcd)), false);

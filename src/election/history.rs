@@ -2,95 +2,246 @@
 //!
 //! Nobody has to wait after the end of a term, but after a record that was deleted by hand everybody does, since
 //! its command may be running. The end of a term removes the record and the candidate key in one transaction, or,
-//! where that key was lost before, writes into the record first that it is over.
+//! where that key was lost before or is a single one, writes into the record first that it is over.
+
+use std::time::Duration;
 
 use etcd_client::{GetOptions, KeyValue, Txn, TxnOp};
 
-use super::Token;
 use super::campaign::Campaign;
 use super::names::Names;
 use super::record::Record;
 use super::take_over::Seen;
+use super::{Layout, Token};
 use crate::clock::BootInstant;
 use crate::etcd::{Connection, Error, Kind};
+
+/// How many revisions one request asks about: a few requests see through all that a busy etcd has written meanwhile.
+const PROBES: usize = 16;
 
 impl Campaign {
     /// Takes note of a look that found no record at that revision of the store, and whose answer had `arrived` by
     /// then. Unless a key of ours has `stood` since the record was seen, all of it may have been deleted at once.
+    /// Each request may take as long as an `attempt`.
+    ///
+    /// # Errors
+    /// etcd does not tell. When it has not for a second time, the record counts as deleted by hand.
     pub(super) async fn found_no_record(
         &mut self,
         revision: i64,
         arrived: BootInstant,
         stood: bool,
-        until: BootInstant,
+        attempt: Duration,
     ) -> Result<(), Error> {
-        let Some(seen) = self.observer.seen() else {
+        let Some(seen) = self.observer.seen().cloned() else {
             return Ok(());
         };
-        let ended = stood && {
-            let connection = self.pool.connect(until).await?;
-            match ended_in_order(connection, &self.names, seen, revision, until).await {
-                // What etcd has forgotten counts as deleted by hand.
-                Err(error) if error.kind == Kind::Compacted => false,
-                other => other?,
-            }
+        let past = match stood {
+            true => self.look_back(&seen, revision, attempt).await,
+            false => Ok(Record::parse(&seen.value)),
         };
-        self.observer.saw_none(arrived, ended);
+        let vanished = match past {
+            Ok(vanished) => vanished,
+            // What etcd has forgotten, or cannot be had from it, counts as deleted by hand.
+            Err(error) if error.kind == Kind::Compacted || self.observer.looked_back_in_vain() => {
+                Record::parse(&seen.value)
+            }
+            Err(error) => return Err(error),
+        };
+        self.observer.saw_none(arrived, vanished);
         Ok(())
     }
+
+    async fn look_back(
+        &mut self,
+        seen: &Seen,
+        gone: i64,
+        attempt: Duration,
+    ) -> Result<Option<Record>, Error> {
+        let until = BootInstant::now() + attempt;
+        let connection = self.pool.connect(until).await?;
+        let mut history = History {
+            connection,
+            names: &self.names,
+            attempt,
+        };
+        history.vanished(seen, gone).await
+    }
 }
 
-/// Whether the record that was `seen`, or a later one, went by the end of its term; at the revision `gone` there was
-/// none.
-async fn ended_in_order(
-    connection: &mut Connection,
-    names: &Names,
-    seen: &Seen,
-    mut gone: i64,
-    until: BootInstant,
-) -> Result<bool, Error> {
-    let mut there = seen.mod_revision;
-    // Another history than the one that it was seen in.
-    if gone <= there {
-        return Ok(false);
-    }
-    let mut last = None;
-    // Where nobody else has written since, it went with the last revision.
-    let mut at = gone - 1;
-    while gone - there > 1 {
-        match read(connection, &names.record, [at], until).await? {
-            [Some(kv)] => (there, last) = (at, Some(kv)),
-            [None] => gone = at,
+struct History<'a> {
+    connection: &'a mut Connection,
+    names: &'a Names,
+    attempt: Duration,
+}
+
+/// Where a key stood, and where it stood no longer: at two revisions, one after the other.
+struct End {
+    there: i64,
+    gone: i64,
+    /// As it stood last, if that was asked for.
+    last: Option<KeyValue>,
+}
+
+impl History<'_> {
+    /// The record that was deleted by hand since one was `seen`, as far as can be told: that one, or that of a later
+    /// term. At the revision `gone` there was none.
+    async fn vanished(&mut self, seen: &Seen, gone: i64) -> Result<Option<Record>, Error> {
+        let record_seen = Record::parse(&seen.value);
+        // Another history than the one that it was seen in.
+        if seen.mod_revision < 0 || gone <= seen.mod_revision {
+            return Ok(record_seen);
         }
-        at = there + (gone - there) / 2;
+        let names = self.names;
+        let end = self
+            .end_of(&names.record, seen.mod_revision, gone, |_| true)
+            .await?;
+        // One that was scribbled on was that of the term which had been seen.
+        let last = end.last.as_ref().map(|kv| Record::parse(kv.value()));
+        let Some(last) = last.flatten().or_else(|| record_seen.clone()) else {
+            return Ok(None);
+        };
+        if !self.ended(&last, &end).await? {
+            return Ok(Some(last.respected_as_long_as(record_seen.as_ref())));
+        }
+        // That one was written after another had gone, which may have been the one that was seen.
+        let is_later = |kv: &KeyValue| kv.create_revision() > seen.mod_revision;
+        match record_seen {
+            Some(before)
+                if end.last.as_ref().is_some_and(is_later)
+                    && !last.is_of(before.token, before.lease)
+                    && !self.ended_with_its_key(&before, seen, gone).await? =>
+            {
+                Ok(Some(before))
+            }
+            _ => Ok(None),
+        }
     }
-    let value = last.as_ref().map_or(seen.value.as_slice(), KeyValue::value);
-    // One that was scribbled on was that of the term which had been seen.
-    let Some(record) = Record::parse(value).or_else(|| Record::parse(&seen.value)) else {
-        return Ok(false);
-    };
-    if record.over {
-        return Ok(true);
+
+    /// Whether the record that stood until then went by the end of its term.
+    async fn ended(&mut self, record: &Record, end: &End) -> Result<bool, Error> {
+        if record.over {
+            return Ok(true);
+        }
+        // A single key and its record are easily deleted by hand at once, with their prefix, and leave all who wait be.
+        if self.names.layout == Layout::Single {
+            return Ok(false);
+        }
+        let key = self.names.candidate(record.lease);
+        let keys = self.read(&key, [end.there, end.gone]).await?;
+        let stood = |kv: &Option<KeyValue>| kv.as_ref().is_some_and(|kv| is_of(kv, record.token));
+        Ok(keys.each_ref().map(stood) == [true, false])
     }
-    let key = names.candidate(record.lease);
-    let stood = |kv: &Option<KeyValue>| {
-        kv.as_ref()
-            .is_some_and(|kv| Token(kv.create_revision()) == record.token)
-    };
-    let keys = read(connection, &key, [there, gone], until).await?;
-    Ok(keys.each_ref().map(stood) == [true, false])
+
+    /// Whether the term of that record ended when its key went, which stood when the record was `seen`.
+    async fn ended_with_its_key(
+        &mut self,
+        record: &Record,
+        seen: &Seen,
+        gone: i64,
+    ) -> Result<bool, Error> {
+        if self.names.layout == Layout::Single {
+            return Ok(false);
+        }
+        let names = self.names;
+        let key = names.candidate(record.lease);
+        let [first, last] = self.read(&key, [seen.mod_revision, gone]).await?;
+        let stands = |kv: &KeyValue| is_of(kv, record.token);
+        if !first.is_some_and(|kv| stands(&kv)) || last.is_some_and(|kv| stands(&kv)) {
+            return Ok(false);
+        }
+        let end = self.end_of(&key, seen.mod_revision, gone, stands).await?;
+        let records = self.read(&names.record, [end.there, end.gone]).await?;
+        let held = |kv: &Option<KeyValue>| {
+            let found = kv.as_ref().and_then(|kv| Record::parse(kv.value()));
+            found.is_some_and(|found| found.is_of(record.token, record.lease))
+        };
+        Ok(records.each_ref().map(held) == [true, false])
+    }
+
+    /// Where a key that stood at the revision `there`, and no longer at `gone`, ended. If it came and went several
+    /// times, this is one of its ends, rather a late one.
+    async fn end_of(
+        &mut self,
+        key: &str,
+        there: i64,
+        gone: i64,
+        stands: impl Fn(&KeyValue) -> bool,
+    ) -> Result<End, Error> {
+        let mut end = End {
+            there,
+            gone,
+            last: None,
+        };
+        while end.gone - end.there > 1 {
+            let probes = probes(end.there, end.gone);
+            let found = self.read(key, probes).await?;
+            for (at, kv) in probes.into_iter().zip(found).rev() {
+                if let Some(kv) = kv.filter(&stands) {
+                    (end.there, end.last) = (at, Some(kv));
+                    break;
+                }
+                end.gone = at;
+            }
+        }
+        Ok(end)
+    }
+
+    /// How a key was at these revisions of the store.
+    async fn read<const N: usize>(
+        &mut self,
+        key: &str,
+        revisions: [i64; N],
+    ) -> Result<[Option<KeyValue>; N], Error> {
+        let until = BootInstant::now() + self.attempt;
+        let at = |revision| TxnOp::get(key, Some(GetOptions::new().with_revision(revision)));
+        let txn = Txn::new().and_then(revisions.map(at));
+        let answer = self.connection.txn("look back", txn, N, until).await?;
+        let mut gets = answer.ops.into_iter();
+        Ok(revisions.map(|_| gets.next().unwrap_or_default().pop()))
+    }
 }
 
-/// How a key was at these revisions of the store.
-async fn read<const N: usize>(
-    connection: &mut Connection,
-    key: &str,
-    revisions: [i64; N],
-    until: BootInstant,
-) -> Result<[Option<KeyValue>; N], Error> {
-    let at = |revision| TxnOp::get(key, Some(GetOptions::new().with_revision(revision)));
-    let txn = Txn::new().and_then(revisions.map(at));
-    let answer = connection.txn("look back", txn, N, until).await?;
-    let mut gets = answer.ops.into_iter();
-    Ok(revisions.map(|_| gets.next().unwrap_or_default().pop()))
+fn is_of(kv: &KeyValue, token: Token) -> bool {
+    Token(kv.create_revision()) == token
+}
+
+/// Revisions between the two, in order; the last one always, for where nobody else has written since, the key went with
+/// what came after it.
+fn probes(there: i64, gone: i64) -> [i64; PROBES] {
+    let between = gone - there - 1;
+    let mut probes = [gone - 1; PROBES];
+    for (probe, i) in probes.iter_mut().zip(1_i64..).take(PROBES - 1) {
+        let count = PROBES as i64;
+        *probe = if between <= count {
+            (there + i).min(gone - 1)
+        } else {
+            there + between / count * i
+        };
+    }
+    probes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_between_and_in_order_and_the_last_is_there() {
+        for (there, gone) in [
+            (1, 3),
+            (1, 10),
+            (5, 22),
+            (5, 23),
+            (7, 40_000),
+            (0, i64::MAX),
+        ] {
+            let probes = probes(there, gone);
+            assert!(probes.is_sorted(), "{probes:?}");
+            assert!(
+                there < probes[0] && probes[PROBES - 1] == gone - 1,
+                "{probes:?}"
+            );
+        }
+    }
 }

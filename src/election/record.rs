@@ -105,6 +105,12 @@ impl Record {
     pub fn is_of(&self, token: Token, lease: LeaseId) -> bool {
         self.token == token && self.lease == lease
     }
+
+    /// The same, but holding out as long as the `other` would.
+    pub(super) fn respected_as_long_as(self, other: Option<&Self>) -> Self {
+        let ttl = other.map_or(self.ttl, |other| self.ttl.max(other.ttl));
+        Self { ttl, ..self }
+    }
 }
 
 impl Leader {

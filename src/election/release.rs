@@ -1,7 +1,8 @@
 //! Giving back what is ours in etcd: record and candidate key in one transaction, then the lease.
 //!
-//! That both go at once tells others that the term has ended. Where the key was lost before, the record says first
-//! that the term is over, since one that only goes might have been deleted by hand over a living process tree.
+//! That both go at once tells others that the term has ended. Where the key was lost before, or is a single one, the
+//! record says first that the term is over, since one that only goes might have been deleted by hand over a living
+//! process tree.
 //!
 //! What is ours is read first and removed under comparisons, so a renewal that was cancelled on
 //! its way can neither slip in between nor be followed by nothing: either it comes first and the
@@ -100,6 +101,7 @@ async fn remove_keys(
     until: BootInstant,
 ) -> Result<GivenUp, Error> {
     let key = names.candidate(lease);
+    let mut announced = GivenUp::Nothing;
     loop {
         let found = find(connection, &key, &names.record, until).await?;
         let recorded = our_record(&found, lease, held).is_some();
@@ -110,13 +112,14 @@ async fn remove_keys(
             false => held.but_record(),
         };
         let Some((what, txn)) = removal(&found, &key, names, lease, held) else {
-            return Ok(if stands { given_up } else { GivenUp::Nothing });
+            // Whoever read that our term was over may have begun the next one already.
+            return Ok(if stands { given_up } else { announced });
         };
         let done = connection.txn("release the leadership", txn, 0, until);
         if done.await?.succeeded {
             match what {
                 // What is over is to be removed as well.
-                Removal::Announced => continue,
+                Removal::Announced => announced = given_up,
                 Removal::Done => return Ok(given_up),
             }
         }
@@ -156,7 +159,11 @@ fn removal(
     let own = found.own.as_ref().filter(|kv| is_ours(kv, lease, token));
     let own = own.filter(|kv| !of_another(kv));
     let record = match record {
-        Some((kv, record)) if own.is_none() && !held.keep_record && !record.over => {
+        Some((kv, record))
+            if (own.is_none() || names.layout == Layout::Single)
+                && !held.keep_record
+                && !record.over =>
+        {
             let over = Record {
                 over: true,
                 ..record
@@ -167,8 +174,10 @@ fn removal(
             return Some((Removal::Announced, txn));
         }
         Some((kv, _)) => Some(kv),
-        // While our key stands, nobody else can have begun a term: what cannot be read was our record.
-        None => scribbled(found).filter(|_| own.is_some() && held.led),
+        // While our key stands on its lease, nobody else can have begun a term: what cannot be read was our record.
+        None => {
+            scribbled(found).filter(|_| own.is_some_and(|kv| kv.lease() == lease.0) && held.led)
+        }
     };
     let may_come = record.is_none() && held.begun;
     let record = record.filter(|_| !held.keep_record);

@@ -14,7 +14,7 @@ use super::{Event, Leader, LeaseId, Token, Wait};
 use crate::clock::BootInstant;
 use crate::etcd::{Answer, Error, sleep_until};
 
-/// The candidacy of a wait is none: only a key of our own bears witness of how a record went.
+/// The candidacy of a wait is none: only a record that says so is over.
 const NONE: Token = Token(0);
 
 /// What a try has led to.
@@ -157,7 +157,7 @@ impl Campaign {
             let record = Record::parse(kv.value());
             record.is_some_and(|r| BootInstant::now() < self.observer.free_at(&r, first))
         } else {
-            self.found_no_record(revision, arrived, true, until).await?;
+            self.found_no_record(revision, arrived, true, CALL).await?;
             false
         };
         let token = match own {

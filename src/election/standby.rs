@@ -154,13 +154,12 @@ impl Campaign {
         for lease in look.doubtful(standby.candidate.token) {
             // A lease that is gone does not come back.
             if !standby.dead.contains(&lease)
-                && self
+                && !self
                     .pool
                     .connect(until)
                     .await?
-                    .time_to_live(lease.0, until)
+                    .lives(lease.0, until)
                     .await?
-                    <= 0
             {
                 standby.dead.insert(lease);
             }
@@ -195,7 +194,7 @@ impl Campaign {
         if look.record.is_none() {
             let (revision, arrived) = (look.revision, look.arrived);
             let stood = self.stood_since_the_record(&look, token);
-            self.found_no_record(revision, arrived, stood, until)
+            self.found_no_record(revision, arrived, stood, timeline.attempt())
                 .await?;
         }
         let place = look.place(

@@ -33,7 +33,7 @@ pub(super) struct Vanished {
 }
 
 /// A version of the record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub mod_revision: i64,
     /// Compared as well: a store restored from a snapshot may use a revision twice.
@@ -41,6 +41,8 @@ pub(super) struct Seen {
     first: BootInstant,
     /// The candidacy of ours in which it was seen last.
     pub candidacy: Token,
+    /// Whether it was missing since, and etcd did not tell how it went.
+    unexplained: bool,
 }
 
 impl Observer {
@@ -71,6 +73,7 @@ impl Observer {
             value: value.to_vec(),
             first,
             candidacy,
+            unexplained: false,
         });
         // Its holder has written it anew, and will end its term in order.
         if let Some(gone) = self.vanished
@@ -86,16 +89,17 @@ impl Observer {
         self.seen.as_ref()
     }
 
-    /// Takes note of a look that found no record, because its term had `ended`, or because somebody deleted it.
-    pub fn saw_none(&mut self, arrived: BootInstant, ended: bool) {
-        let Some(seen) = self.seen.take() else {
-            return;
-        };
-        // What nobody can read is meant to be deleted by hand.
-        let Some(record) = Record::parse(&seen.value) else {
-            return;
-        };
-        if !ended {
+    /// Takes note that nobody could be asked how the record went. Whether that is not the first time.
+    pub fn looked_back_in_vain(&mut self) -> bool {
+        let seen = self.seen.as_mut();
+        seen.is_some_and(|seen| std::mem::replace(&mut seen.unexplained, true))
+    }
+
+    /// Takes note of a look that found no record, because its term had ended, unless one has `vanished` that somebody
+    /// deleted.
+    pub fn saw_none(&mut self, arrived: BootInstant, vanished: Option<Record>) {
+        self.seen = None;
+        if let Some(record) = vanished {
             self.vanished = Some(Vanished {
                 holder: record.token,
                 lease: record.lease,
@@ -188,9 +192,9 @@ mod tests {
     /// Sees the record of term 1 with a TTL of 10 s, then none.
     fn observer_of_none(ended: bool) -> Observer {
         let mut observer = Observer::new(clock("here"));
-        let record = record("there", 10, at(0)).to_json();
-        observer.saw(5, record.as_bytes(), at(100), Token(9));
-        observer.saw_none(at(200), ended);
+        let record = record("there", 10, at(0));
+        observer.saw(5, record.to_json().as_bytes(), at(100), Token(9));
+        observer.saw_none(at(200), (!ended).then_some(record));
         observer
     }
 

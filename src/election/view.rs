@@ -111,14 +111,8 @@ impl View {
         let doubtful = self.queue().filter(|seat| !seat.attached);
         let doubtful: Vec<LeaseId> = doubtful.map(|seat| seat.lease).collect();
         for lease in doubtful {
-            match connection.time_to_live(lease.0, until).await {
-                Ok(ttl) if ttl <= 0 => {
-                    self.dead.insert(lease);
-                }
-                Ok(_) => {}
-                // It has keys that are not for us to see: it lives.
-                Err(error) if error.kind.is_refusal() => {}
-                Err(error) => return Err(error),
+            if !connection.lives(lease.0, until).await? {
+                self.dead.insert(lease);
             }
         }
         Ok(())

@@ -6,9 +6,8 @@
 //! answer has come.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions, LeaseGrantOptions, ResponseHeader, Txn};
+use etcd_client::{Channel, Client, ConnectOptions, ResponseHeader, Txn};
 
 use super::answer::{Answer, Proof, Pulse, read_by};
 use super::call::{Request, bounded};
@@ -21,7 +20,6 @@ use super::stream::Alert;
 use super::watch::{self, Change, Follow, Keys, WATCH, Watch};
 use super::{Access, Endpoint, tls};
 use crate::clock::BootInstant;
-use crate::timing::MAX_TTL;
 
 /// How often a request is made at most, for logins that are out of date. More than twice, since users and
 /// roles may go on changing.
@@ -135,7 +133,7 @@ impl Connection {
     }
 
     /// Makes a request, and makes it again after another login if that is what it takes.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &mut self,
         doing: &'static str,
         until: BootInstant,
@@ -171,60 +169,6 @@ impl Connection {
     /// Which cluster's answers are taken; `None` lets the next one decide.
     pub(super) const fn expect_cluster(&mut self, cluster: Option<u64>) {
         self.cluster = cluster;
-    }
-
-    /// Grants a lease with an id of our choice; yields the TTL that the server chose, which lies between 1 s and
-    /// [`MAX_TTL`].
-    ///
-    /// # Errors
-    /// [`Kind::LeaseExists`] if the id is taken; otherwise it may have been granted.
-    pub async fn grant(
-        &mut self,
-        id: i64,
-        ttl: i64,
-        until: BootInstant,
-    ) -> Result<Duration, Error> {
-        let doing = "grant a lease";
-        let options = LeaseGrantOptions::new().with_id(id);
-        let answer = self
-            .call(doing, until, |client| {
-                Box::pin(client.lease_grant(ttl, Some(options.clone())))
-            })
-            .await?;
-        self.check(doing, answer.header())?;
-        let granted = u64::try_from(answer.ttl()).map(Duration::from_secs);
-        match granted {
-            Ok(ttl) if (Duration::from_secs(1)..=MAX_TTL).contains(&ttl) => Ok(ttl),
-            _ => Err(self.error(doing, &format!("a TTL of {}s was granted", answer.ttl()))),
-        }
-    }
-
-    /// Revokes a lease, and with it the keys that are attached to it. Yields whether it was there.
-    pub async fn revoke(&mut self, id: i64, until: BootInstant) -> Result<bool, Error> {
-        let revoked = self.call("revoke the lease", until, |client| {
-            Box::pin(client.lease_revoke(id))
-        });
-        match revoked.await {
-            Ok(_) => Ok(true),
-            Err(e) if e.kind == Kind::LeaseNotFound => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// The seconds that a lease has left; negative if there is no such lease.
-    pub async fn time_to_live(&mut self, id: i64, until: BootInstant) -> Result<i64, Error> {
-        let doing = "look at a lease";
-        let answer = self.call(doing, until, |client| {
-            Box::pin(client.lease_time_to_live(id, None))
-        });
-        match answer.await {
-            Ok(answer) => {
-                self.check(doing, answer.header())?;
-                Ok(answer.ttl())
-            }
-            Err(e) if e.kind == Kind::LeaseNotFound => Ok(-1),
-            Err(e) => Err(e),
-        }
     }
 
     /// Runs a transaction; linearizable, also if it only reads. Whichever way its comparisons go, it consists
@@ -361,13 +305,13 @@ impl Connection {
         change
     }
 
-    fn error(&self, doing: &'static str, reason: &str) -> Error {
+    pub(super) fn error(&self, doing: &'static str, reason: &str) -> Error {
         Error::new(Kind::Elsewhere, &self.endpoint, doing, reason.to_owned())
     }
 
     /// Reads a header, and refuses an answer of another cluster than the one that holds our keys:
     /// there, everything of ours would seem to be gone.
-    fn check(
+    pub(super) fn check(
         &mut self,
         doing: &'static str,
         header: Option<&ResponseHeader>,

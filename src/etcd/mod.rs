@@ -21,6 +21,7 @@ mod endpoint;
 mod error;
 mod inquiry;
 mod keepalive;
+mod lease;
 mod login;
 mod pace;
 mod pool;

@@ -119,8 +119,14 @@ async fn look(key: &str, mut pool: Pool) -> Result<Seen, Error> {
         let view = View::read(connection, key, until).await?;
         let mut ttls = HashMap::new();
         for seat in view.seats().into_iter().filter(Seat::has_lease) {
-            let ttl = connection.time_to_live(seat.lease.0, until).await?;
-            ttls.insert(seat.lease, ttl);
+            match connection.time_to_live(seat.lease.0, until).await {
+                Ok(ttl) => {
+                    ttls.insert(seat.lease, ttl);
+                }
+                // It has keys that are not for us to see.
+                Err(error) if error.kind.is_refusal() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok((view, ttls))
     })
@@ -178,8 +184,9 @@ fn text(
 ) -> String {
     let lease = |seat: &Seat| match ttls.get(&seat.lease) {
         _ if !seat.has_lease() => "no lease, all wait for its removal".to_owned(),
+        None => format!("lease {}", seat.lease),
         Some(ttl) if *ttl > 0 => format!("lease {}, {ttl}s left", seat.lease),
-        _ => format!("lease {}, expired", seat.lease),
+        Some(_) => format!("lease {}, expired", seat.lease),
     };
     let mut text = String::new();
     let mut line = |label: &str, rest: String| {
