@@ -18,6 +18,8 @@ use crate::etcd::{Connection, Error, Kind};
 
 /// How many revisions one request asks about: a few requests see through all that a busy etcd has written meanwhile.
 const PROBES: usize = 16;
+/// The same, to divide a distance by.
+const PROBES_WIDE: i64 = 16;
 
 impl Campaign {
     /// Takes note of a look that found no record at that revision of the store, and whose answer had `arrived` by
@@ -36,9 +38,10 @@ impl Campaign {
         let Some(seen) = self.observer.seen().cloned() else {
             return Ok(());
         };
-        let past = match stood {
-            true => self.look_back(&seen, revision, attempt).await,
-            false => Ok(Record::parse(&seen.value)),
+        let past = if stood {
+            self.look_back(&seen, revision, attempt).await
+        } else {
+            Ok(Record::parse(&seen.value))
         };
         let vanished = match past {
             Ok(vanished) => vanished,
@@ -210,14 +213,10 @@ fn is_of(kv: &KeyValue, token: Token) -> bool {
 /// what came after it.
 fn probes(there: i64, gone: i64) -> [i64; PROBES] {
     let between = gone - there - 1;
+    let step = between / PROBES_WIDE;
     let mut probes = [gone - 1; PROBES];
     for (probe, i) in probes.iter_mut().zip(1_i64..).take(PROBES - 1) {
-        let count = PROBES as i64;
-        *probe = if between <= count {
-            (there + i).min(gone - 1)
-        } else {
-            there + between / count * i
-        };
+        *probe = (there + i * step.max(1)).min(gone - 1);
     }
     probes
 }
