@@ -10,6 +10,7 @@
 
 pub mod cgroup;
 pub mod command;
+mod farewell;
 pub mod fence;
 mod link;
 pub mod message;
@@ -22,7 +23,8 @@ use std::io;
 use nix::unistd::{Pid, setpgid};
 
 pub use command::Spec;
-pub use run::{Farewell, Guardian, Successor};
+pub use farewell::{Farewell, Successor};
+pub use run::Guardian;
 pub use watch::Watch;
 
 use crate::rules::Rule;

@@ -16,38 +16,13 @@ use nix::unistd::Pid;
 use crate::clock::BootInstant;
 use crate::election::{LeaseId, Tenancy};
 use crate::guardian::command::{self, Forked, Spec};
+use crate::guardian::farewell::{Farewell, Successor};
 use crate::guardian::fence::{Due, Fence, Stage};
 use crate::guardian::link::{Incoming, Link};
 use crate::guardian::message::{FromGuardian, Placement, Reason, Start, Step, ToGuardian};
 use crate::guardian::sweep::{Sweep, descendants, signal_tree};
 use crate::rules::Rule;
 use crate::sys::{self, Child, End, NoChildren, SeqPacket, SignalFd, SignalNumber};
-
-/// How the guardian's work has ended. The process tree is empty in either case.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Farewell {
-    /// Nothing is left to do.
-    Dismissed,
-    /// The supervisor is gone.
-    Orphaned {
-        /// Its lease, if that is still to be given back.
-        lease: Option<LeaseId>,
-        /// Whether a command ran under that lease.
-        led: bool,
-        /// What it would have been told since.
-        untold: Vec<FromGuardian>,
-    },
-}
-
-/// Takes the place of a supervisor that is gone, while the tree withstands SIGKILL.
-///
-/// Nothing here may block: the guardian goes on killing meanwhile.
-pub trait Successor: std::fmt::Debug {
-    /// Begins to hold the term. Called once at most.
-    fn hold(&mut self, tenancy: &Tenancy);
-    /// What the supervisor would have been told; only after [`Self::hold`].
-    fn hear(&mut self, word: FromGuardian);
-}
 
 /// The guardian.
 #[derive(Debug)]
