@@ -17,9 +17,7 @@ use crate::clock::BootInstant;
 use crate::etcd::{Connection, Error, Kind};
 
 /// How many revisions one request asks about: a few requests see through all that a busy etcd has written meanwhile.
-const PROBES: usize = 16;
-/// The same, to divide a distance by.
-const PROBES_WIDE: i64 = 16;
+const PROBES: i64 = 16;
 
 impl Campaign {
     /// Takes note of a look that found no record at that revision of the store, and whose answer had `arrived` by
@@ -82,7 +80,7 @@ struct History<'a> {
 struct End {
     there: i64,
     gone: i64,
-    /// As it stood last, if that was asked for.
+    /// As it stood last; `None` if only where the search began.
     last: Option<KeyValue>,
 }
 
@@ -131,9 +129,8 @@ impl History<'_> {
             return Ok(false);
         }
         let key = self.names.candidate(record.lease);
-        let keys = self.read(&key, [end.there, end.gone]).await?;
-        let stood = |kv: &Option<KeyValue>| kv.as_ref().is_some_and(|kv| is_of(kv, record.token));
-        Ok(keys.each_ref().map(stood) == [true, false])
+        let stands = |kv: &KeyValue| is_of(kv, record.token);
+        self.went(&key, end.there, end.gone, stands).await
     }
 
     /// Whether the term of that record ended when its key went, which stood when the record was `seen`.
@@ -148,18 +145,28 @@ impl History<'_> {
         }
         let names = self.names;
         let key = names.candidate(record.lease);
-        let [first, last] = self.read(&key, [seen.mod_revision, gone]).await?;
         let stands = |kv: &KeyValue| is_of(kv, record.token);
-        if !first.is_some_and(|kv| stands(&kv)) || last.is_some_and(|kv| stands(&kv)) {
+        if !self.went(&key, seen.mod_revision, gone, stands).await? {
             return Ok(false);
         }
         let end = self.end_of(&key, seen.mod_revision, gone, stands).await?;
-        let records = self.read(&names.record, [end.there, end.gone]).await?;
-        let held = |kv: &Option<KeyValue>| {
-            let found = kv.as_ref().and_then(|kv| Record::parse(kv.value()));
-            found.is_some_and(|found| found.is_of(record.token, record.lease))
+        let holds = |kv: &KeyValue| {
+            Record::parse(kv.value()).is_some_and(|found| found.is_of(record.token, record.lease))
         };
-        Ok(records.each_ref().map(held) == [true, false])
+        self.went(&names.record, end.there, end.gone, holds).await
+    }
+
+    /// Whether a key stood at the revision `there`, and no longer at `gone`.
+    async fn went(
+        &mut self,
+        key: &str,
+        there: i64,
+        gone: i64,
+        stands: impl Fn(&KeyValue) -> bool,
+    ) -> Result<bool, Error> {
+        let found = self.read(key, &[there, gone]).await?;
+        let stood = found.into_iter().map(|kv| kv.is_some_and(|kv| stands(&kv)));
+        Ok(stood.eq([true, false]))
     }
 
     /// Where a key that stood at the revision `there`, and no longer at `gone`, ended. If it came and went several
@@ -178,7 +185,7 @@ impl History<'_> {
         };
         while end.gone - end.there > 1 {
             let probes = probes(end.there, end.gone);
-            let found = self.read(key, probes).await?;
+            let found = self.read(key, &probes).await?;
             for (at, kv) in probes.into_iter().zip(found).rev() {
                 if let Some(kv) = kv.filter(&stands) {
                     (end.there, end.last) = (at, Some(kv));
@@ -191,17 +198,15 @@ impl History<'_> {
     }
 
     /// How a key was at these revisions of the store.
-    async fn read<const N: usize>(
-        &mut self,
-        key: &str,
-        revisions: [i64; N],
-    ) -> Result<[Option<KeyValue>; N], Error> {
+    async fn read(&mut self, key: &str, revisions: &[i64]) -> Result<Vec<Option<KeyValue>>, Error> {
         let until = BootInstant::now() + self.attempt;
-        let at = |revision| TxnOp::get(key, Some(GetOptions::new().with_revision(revision)));
-        let txn = Txn::new().and_then(revisions.map(at));
-        let answer = self.connection.txn("look back", txn, N, until).await?;
-        let mut gets = answer.ops.into_iter();
-        Ok(revisions.map(|_| gets.next().unwrap_or_default().pop()))
+        let at = |&revision| TxnOp::get(key, Some(GetOptions::new().with_revision(revision)));
+        let gets: Vec<TxnOp> = revisions.iter().map(at).collect();
+        let txn = Txn::new().and_then(gets);
+        let count = revisions.len();
+        let answer = self.connection.txn("look back", txn, count, until).await?;
+        let found = answer.ops.into_iter().take(count);
+        Ok(found.map(|mut kvs| kvs.pop()).collect())
     }
 }
 
@@ -211,14 +216,11 @@ fn is_of(kv: &KeyValue, token: Token) -> bool {
 
 /// Revisions between the two, in order; the last one always, for where nobody else has written since, the key went with
 /// what came after it.
-fn probes(there: i64, gone: i64) -> [i64; PROBES] {
-    let between = gone - there - 1;
-    let step = between / PROBES_WIDE;
-    let mut probes = [gone - 1; PROBES];
-    for (probe, i) in probes.iter_mut().zip(1_i64..).take(PROBES - 1) {
-        *probe = (there + i * step.max(1)).min(gone - 1);
-    }
-    probes
+fn probes(there: i64, gone: i64) -> Vec<i64> {
+    let last = gone - 1;
+    let step = ((last - there) / PROBES).max(1);
+    let spaced = (1..PROBES).map(|i| there + i * step);
+    spaced.take_while(|&at| at < last).chain([last]).collect()
 }
 
 #[cfg(test)]
@@ -238,7 +240,7 @@ mod tests {
             let probes = probes(there, gone);
             assert!(probes.is_sorted(), "{probes:?}");
             assert!(
-                there < probes[0] && probes[PROBES - 1] == gone - 1,
+                there < probes[0] && probes.last() == Some(&(gone - 1)),
                 "{probes:?}"
             );
         }

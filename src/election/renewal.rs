@@ -304,9 +304,9 @@ impl Campaign {
         let Ok(connection) = self.pool.connect(until).await else {
             return Loss::KeyLost;
         };
-        match connection.time_to_live(candidate.lease().0, until).await {
-            Ok(ttl) if ttl <= 0 => Loss::LeaseLost,
-            Ok(_) | Err(_) => Loss::KeyLost,
+        match connection.lives(candidate.lease().0, until).await {
+            Ok(false) => Loss::LeaseLost,
+            Ok(true) | Err(_) => Loss::KeyLost,
         }
     }
 }

@@ -48,8 +48,13 @@ impl Connection {
         }
     }
 
-    /// The seconds that a lease has left; negative if there is no such lease.
-    pub async fn time_to_live(&mut self, id: i64, until: BootInstant) -> Result<i64, Error> {
+    /// The seconds that a lease has left; negative if there is no such lease. `None` if it lives and has keys that are
+    /// not for us to see.
+    pub async fn time_to_live(
+        &mut self,
+        id: i64,
+        until: BootInstant,
+    ) -> Result<Option<i64>, Error> {
         let doing = "look at a lease";
         let answer = self.call(doing, until, |client| {
             Box::pin(client.lease_time_to_live(id, None))
@@ -57,19 +62,17 @@ impl Connection {
         match answer.await {
             Ok(answer) => {
                 self.check(doing, answer.header())?;
-                Ok(answer.ttl())
+                Ok(Some(answer.ttl()))
             }
-            Err(e) if e.kind == Kind::LeaseNotFound => Ok(-1),
+            Err(e) if e.kind == Kind::LeaseNotFound => Ok(Some(-1)),
+            Err(e) if e.kind.is_refusal() => Ok(None),
             Err(e) => Err(e),
         }
     }
 
     /// Whether a lease lives.
     pub async fn lives(&mut self, id: i64, until: BootInstant) -> Result<bool, Error> {
-        match self.time_to_live(id, until).await {
-            // It has keys that are not for us to see.
-            Err(error) if error.kind.is_refusal() => Ok(true),
-            other => Ok(other? > 0),
-        }
+        let ttl = self.time_to_live(id, until).await?;
+        Ok(ttl.is_none_or(|ttl| ttl > 0))
     }
 }

@@ -119,13 +119,8 @@ async fn look(key: &str, mut pool: Pool) -> Result<Seen, Error> {
         let view = View::read(connection, key, until).await?;
         let mut ttls = HashMap::new();
         for seat in view.seats().into_iter().filter(Seat::has_lease) {
-            match connection.time_to_live(seat.lease.0, until).await {
-                Ok(ttl) => {
-                    ttls.insert(seat.lease, ttl);
-                }
-                // It has keys that are not for us to see.
-                Err(error) if error.kind.is_refusal() => {}
-                Err(error) => return Err(error),
+            if let Some(ttl) = connection.time_to_live(seat.lease.0, until).await? {
+                ttls.insert(seat.lease, ttl);
             }
         }
         Ok((view, ttls))
