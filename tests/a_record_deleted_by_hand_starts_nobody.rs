@@ -152,6 +152,35 @@ fn after_a_term_that_the_standby_had_not_seen() {
     assert_no_overlap(&beat);
 }
 
+/// The end of a later term says nothing of one whose record was deleted by hand before.
+#[test]
+fn before_a_term_that_ended_in_order_while_the_standby_was_frozen() {
+    if !require_etcd() {
+        return;
+    }
+    let (etcd, beat) = (Etcd::start(), Beat::new());
+    let candidate = |id: &str, ttl: &str| Candidate::new(&etcd).id(id).ttl(ttl);
+    let first = candidate("first", "3s").life(beat.life()).spawn();
+    let token = beat.wait_tokens(1);
+    let second = candidate("second", "3s").life(beat.life()).spawn();
+    second.wait_event("waiting");
+    let third = candidate("third", "60s").life(beat.life()).spawn();
+    assert_eq!(third.wait_event("waiting")["reason"], "queue");
+    third.signal(Signal::SIGSTOP);
+    first.signal(Signal::SIGSTOP);
+    assert!(etcd.del(&etcd.keys(&format!("{KEY}/"))[0]));
+    etcd.put("other", "before");
+    assert!(etcd.del(&record()));
+    beat.wait_tokens(2);
+    second.signal(Signal::SIGTERM);
+    second.wait();
+    third.signal(Signal::SIGCONT);
+    let wait = third.wait_another_event("waiting");
+    assert_eq!(wait["reason"], "record");
+    beat.wait_tokens(3);
+    assert_eq!(assert_no_overlap(&beat)[0], token);
+}
+
 /// A term that ends after its key was lost, or while nobody looked, is over all the same.
 #[test]
 fn the_end_of_a_term_is_waited_for_by_nobody() {
